@@ -1,0 +1,217 @@
+"""`rbs`: one subcommand a class, each calling one function."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import tyro
+from tyro.conf import Positional
+
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment, load_experiment
+
+
+class Command(Protocol):
+    """Parsed arguments that know what to call."""
+
+    def run(self) -> None:
+        """Do it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quickstart:
+    """The whole story on this machine in minutes, nothing downloaded."""
+
+    out: Path | None = None
+    """Folder for everything it makes; default runs/quickstart (runs/quickstart-fast if --fast)."""
+    fast: bool = False
+    """A first look in under a minute: the same, with a tenth of the training."""
+
+    def run(self) -> None:
+        from rbs_jax.quickstart import quickstart
+
+        quickstart(
+            self.out or Path("runs/quickstart-fast" if self.fast else "runs/quickstart"), self.fast
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Turn text into a corpus of fixed-length blocks of ids."""
+
+    sources: Positional[tuple[str, ...]]
+    """.jsonl, .jsonl.gz and .txt files, folders of them, or globs; a .txt file is one document."""
+    tokenizer: str
+    """A tokenizer.json, the folder that holds one (a corpus or a run does), or train:VOCAB."""
+    out: Path
+    """The corpus's folder; must not exist."""
+    block_length: int = 128
+    """Ids of a block, at least prefix + suffix [tokens]."""
+    text_field: str = "text"
+    """The .jsonl field that holds a document's text."""
+
+    def run(self) -> None:
+        from rbs_jax.prepare import prepare
+
+        if not self.sources:
+            raise UserError("rbs prepare: no SOURCE given")
+        made = prepare(self.sources, self.tokenizer, self.out, self.block_length, self.text_field)
+        print(
+            f"{self.out}: {made.document_count} documents "
+            f"({made.empty_document_count} empty ones left out), "
+            f"{made.block_count} blocks of {made.block_length} tokens, "
+            f"{made.token_count} tokens ({made.dropped_token_count} left over), "
+            f"vocabulary {made.vocab_size}, fingerprint {made.fingerprint[:12]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a reward model; resumes by itself where the folder holds the run already."""
+
+    config: Positional[Path]
+    """A python file that defines `experiment = Experiment(...)`."""
+    out: Path | None = None
+    """The run's folder; default runs/ and the config's name."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
+    """Any field of the config, overridden for this run."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.report import heldout_table
+        from rbs_jax.train.loop import train
+
+        out = self.out or Path("runs") / self.config.stem
+        result = train(self.experiment, out)
+        for name in ("test", "valid"):
+            if result[name] is not None:
+                print(f"\n{name}")
+                print(heldout_table(result[name], result["untrained"], result["controls"]))
+                break
+        print(f"{out / 'result.json'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Reward every response of a .jsonl file."""
+
+    model: Positional[str]
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP."""
+    file: Positional[Path]
+    """Lines of {"prompt": str, "responses": [str, ...]}."""
+    out: Path
+    """The same lines with "scores": a number for each response, null for one beyond the context."""
+
+    def run(self) -> None:
+        from rbs_jax.score.files import score_file
+
+        print(json.dumps(score_file(self.model, self.file, self.out)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Measure a model on a suite, beside its controls."""
+
+    model: Positional[str]
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP."""
+    suite: Positional[Literal["heldout"]]
+    """heldout: true continuations against others, on a corpus."""
+    data: Path
+    """The suite's data; for heldout a corpus."""
+    out: Path
+    """Folder for result.json."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.heldout import evaluate
+        from rbs_jax.eval.report import heldout_table
+
+        result = evaluate(self.model, self.data, self.out)["heldout"]
+        print(heldout_table(result["test"], result["untrained"], result["controls"]))
+        print(f"{self.out / 'result.json'}")
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "quickstart": Quickstart,
+    "prepare": Prepare,
+    "train": Train,
+    "score": Score,
+    "eval": Eval,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not args or args[0] in ("-h", "--help"):
+            print(_overview())
+            return 0
+        parse(args).run()
+    except UserError as error:
+        print(f"rbs: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "rbs: interrupted; the same command goes on from the last checkpoint", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {command.__doc__}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        ["usage: rbs COMMAND ...   (rbs COMMAND --help for its arguments)", "", *lines]
+    )
+
+
+def parse(args: Sequence[str]) -> Command:
+    """The command that arguments name, with its fields.
+
+    Raises:
+      UserError: an unknown command or argument, or a value of the wrong kind.
+    """
+    name, *rest = args
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"perhaps {close[0]}" if close else f"there are {', '.join(COMMANDS)}"
+        raise UserError(f"no command {name!r}; {hint}")
+    default = None
+    if name == "train" and rest and not rest[0].startswith("-"):
+        default = Train(Path(rest[0]), experiment=load_experiment(Path(rest[0])))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                COMMANDS[name],
+                args=rest,
+                prog=f"rbs {name}",
+                default=default,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_one_line(said.getvalue())}; see rbs {name} --help") from stop
+
+
+def _one_line(box: str) -> str:
+    """The first paragraph of a framed message and its suggestion, without the frame."""
+    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    paragraphs = [" ".join(part.split("\n")) for part in "\n".join(lines).split("─" * 10)]
+    said = [part.strip("─ \n") for part in paragraphs]
+    kept = [part for part in said[1:] if part.startswith("Perhaps you meant")]
+    first = kept[0].split(" ") if kept else []
+    suggestion = f"; perhaps you meant {first[3]}" if len(first) > 3 else ""
+    return said[0].rstrip(".") + suggestion
+
+
+def run() -> None:
+    """The `rbs` program."""
+    sys.exit(main())

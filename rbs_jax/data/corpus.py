@@ -1,0 +1,331 @@
+"""A corpus on disk: shards of blocks that TFDS reads, a tokenizer and a manifest.
+
+CORPUS/manifest.json               what it holds, its fingerprint and how it was made
+CORPUS/tokenizer.json              with tokenizer_config.json beside it
+CORPUS/dataset_info.json           and features.json: makes the folder a TFDS data set
+CORPUS/blocks-train.array_record-00000-of-00004
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import flags
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from etils import epath
+from tensorflow_datasets.core import example_serializer
+
+from rbs_jax.data.blocks import pack
+from rbs_jax.data.tokens import Tokens, load_tokens
+from rbs_jax.errors import UserError
+
+NAME, SPLIT = "blocks", "train"
+SHARD_CHARACTERS = 16_000_000
+"""Text a shard holds at least, but for the last [characters]."""
+ENCODE_DOCUMENTS = 512
+"""Documents tokenised in one call."""
+
+
+class Shard(NamedTuple):
+    """What `write_shard` wrote."""
+
+    blocks: int
+    documents: int
+    empty_documents: int
+    tokens: int
+    """Ids of all documents and their ends, the dropped remainder included."""
+    dropped_tokens: int
+    """Ids after the last whole block."""
+    bytes: int
+    sha256: str
+    """Of the blocks' ids and documents, in order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a corpus holds and how it was made."""
+
+    fingerprint: str
+    """Hash of all blocks, the tokenizer and the block length: equal corpora, equal fingerprint."""
+    block_length: int
+    """Ids of a block [tokens]."""
+    block_count: int
+    token_count: int
+    """Ids in blocks [tokens]."""
+    dropped_token_count: int
+    """Ids left over at the end of a shard [tokens]."""
+    document_count: int
+    """Documents with text."""
+    empty_document_count: int
+    """Documents without text, left out."""
+    vocab_size: int
+    tokenizer_sha256: str
+    end_of_document: str
+    settings: dict[str, object]
+    """How it was made: the sources' names, the text field, whatever else the maker notes."""
+    shards: tuple[dict[str, object], ...] = ()
+
+
+def _features(block_length: int) -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "tokens": tfds.features.Tensor(shape=(block_length,), dtype=np.int32),
+            "documents": tfds.features.Tensor(shape=(2,), dtype=np.int64),
+        }
+    )
+
+
+def write_shard(
+    documents: Iterable[str], path: Path, tokens: Tokens, block_length: int, first_document: int
+) -> Shard:
+    """Tokenise, pack and write one shard, beside its place first, then renamed.
+
+    Args:
+      documents: texts; those without any are counted and left out.
+      path: the ArrayRecord file.
+      tokens: turns text into ids.
+      block_length: ids of a block [tokens].
+      first_document: number of the shard's first document in the corpus.
+    """
+    features = _features(block_length)
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    digest, counts = hashlib.sha256(), {"documents": 0, "empty": 0, "tokens": 0, "blocks": 0}
+
+    def encoded() -> Iterator[list[int]]:
+        for texts in _batches(documents, ENCODE_DOCUMENTS):
+            full = [text for text in texts if text.strip()]
+            counts["empty"] += len(texts) - len(full)
+            counts["documents"] += len(full)
+            for ids in tokens.encode(full):
+                counts["tokens"] += len(ids) + 1
+                yield ids
+
+    partial = path.with_name(path.name + ".partial")
+    # Groups of one record make every block reachable without decoding its neighbours.
+    writer = ArrayRecordWriter(str(partial), "group_size:1")
+    for block in pack(encoded(), first_document, block_length, tokens.end_id):
+        span = np.array([block.first_document, block.last_document], np.int64)
+        digest.update(block.tokens.tobytes() + span.tobytes())
+        example = features.encode_example({"tokens": block.tokens, "documents": span})
+        writer.write(serializer.serialize_example(example))
+        counts["blocks"] += 1
+    writer.close()
+    os.replace(partial, path)
+    return Shard(
+        blocks=counts["blocks"],
+        documents=counts["documents"],
+        empty_documents=counts["empty"],
+        tokens=counts["tokens"],
+        dropped_tokens=counts["tokens"] - counts["blocks"] * block_length,
+        bytes=path.stat().st_size,
+        sha256=digest.hexdigest(),
+    )
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _cut_shards(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Runs of whole documents of at least SHARD_CHARACTERS, the last of what remains.
+
+    Where a shard ends depends on the documents alone, so the list of shards is
+    fixed before anything is written.
+    """
+    shard: list[str] = []
+    size = 0
+    for text in documents:
+        shard.append(text)
+        size += len(text)
+        if size >= SHARD_CHARACTERS:
+            yield shard
+            shard, size = [], 0
+    if shard:
+        yield shard
+
+
+def write_corpus(
+    documents: Iterable[str],
+    out: Path,
+    tokens: Tokens,
+    block_length: int,
+    settings: dict[str, object],
+) -> Manifest:
+    """Write a whole corpus folder: beside its place first, then renamed.
+
+    Raises:
+      UserError: `out` exists, no document has text, or there is not one whole block.
+    """
+    if block_length < 2:
+        raise UserError(
+            f"block length {block_length}: a block needs a prefix and a suffix, at least 2 ids"
+        )
+    refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        shards: list[Shard] = []
+        for texts in _cut_shards(documents):
+            first = sum(shard.documents for shard in shards)
+            path = beside / f"shard-{len(shards):05d}"
+            shards.append(write_shard(texts, path, tokens, block_length, first))
+        manifest = _manifest(shards, tokens, block_length, settings)
+        _write_tfds(beside, shards, block_length)
+        tokens.save(beside)
+        text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
+        (beside / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        beside.chmod(0o755)  # mkdtemp's folders are private
+        os.replace(beside, out)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return manifest
+
+
+def refuse_existing(out: Path) -> None:
+    """A corpus is never written over something else.
+
+    Raises:
+      UserError: `out` is there and is no empty folder.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: already exists; give another --out or remove it first")
+
+
+def _manifest(
+    shards: Sequence[Shard], tokens: Tokens, block_length: int, settings: dict[str, object]
+) -> Manifest:
+    blocks, documents = sum(s.blocks for s in shards), sum(s.documents for s in shards)
+    if not documents:
+        raise UserError("the sources hold no document with text")
+    if not blocks:
+        raise UserError(
+            f"the sources hold {sum(s.tokens for s in shards)} tokens in {len(shards)} shards, "
+            f"not one block of {block_length}; add text or lower --block-length"
+        )
+    parts = [tokens.sha256, str(block_length), *(shard.sha256 for shard in shards)]
+    return Manifest(
+        fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+        block_length=block_length,
+        block_count=blocks,
+        token_count=blocks * block_length,
+        dropped_token_count=sum(shard.dropped_tokens for shard in shards),
+        document_count=documents,
+        empty_document_count=sum(shard.empty_documents for shard in shards),
+        vocab_size=tokens.vocab_size,
+        tokenizer_sha256=tokens.sha256,
+        end_of_document=tokens.end,
+        settings=settings,
+        shards=tuple(shard._asdict() for shard in shards),
+    )
+
+
+def _write_tfds(folder: Path, shards: Sequence[Shard], block_length: int) -> None:
+    """Name the shards as TFDS expects, and describe them to it."""
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=epath.Path(folder),
+        dataset_name=NAME,
+        split=SPLIT,
+        filetype_suffix="array_record",
+    )
+    for index in range(len(shards)):
+        name = f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{len(shards):05d}"
+        os.replace(folder / f"shard-{index:05d}", folder / name)
+    split_info = tfds.core.SplitInfo(
+        name=SPLIT,
+        shard_lengths=[shard.blocks for shard in shards],
+        num_bytes=sum(shard.bytes for shard in shards),
+        filename_template=template,
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=_features(block_length),
+        split_infos=[split_info],
+        filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        description="Blocks of token ids, each with the first and last document it touches.",
+        check_data=False,
+    )
+
+
+class Blocks(NamedTuple):
+    """Rows of a corpus."""
+
+    tokens: np.ndarray
+    """[rows, block_length], int32."""
+    documents: np.ndarray
+    """[rows, 2], int64: first and last document of each."""
+
+
+class Corpus:
+    """A prepared corpus, opened for reading."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`.
+
+        Raises:
+          UserError: it is no corpus, or a shard is missing or cut short.
+        """
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        self._check_shards()
+        if not flags.FLAGS.is_parsed():  # tfds reads absl flags, which only absl apps parse
+            flags.FLAGS.mark_as_parsed()
+        self._source = tfds.builder_from_directory(str(folder)).as_data_source(SPLIT)
+
+    def _check_shards(self) -> None:
+        # ArrayRecord's reader raises nothing for a missing or broken file: it is just empty.
+        shards = self.manifest.shards
+        for index, shard in enumerate(shards):
+            path = self.folder / f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{len(shards):05d}"
+            if not path.is_file():
+                raise UserError(f"{path}: shard is missing; prepare the corpus again")
+            reader = ArrayRecordReader(str(path))
+            whole = path.stat().st_size == shard["bytes"] and reader.ok()
+            reader.close()
+            if not whole:
+                raise UserError(f"{path}: shard is broken; prepare the corpus again")
+
+    def __len__(self) -> int:
+        return self.manifest.block_count
+
+    def read(self, indices: Sequence[int]) -> Blocks:
+        """The blocks at these indices, fetched in one call."""
+        rows = self._source.__getitems__([int(index) for index in indices])
+        return Blocks(
+            np.stack([row["tokens"] for row in rows]), np.stack([row["documents"] for row in rows])
+        )
+
+    def tokens(self) -> Tokens:
+        """The corpus's tokenizer."""
+        return load_tokens(self.folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a corpus.
+
+    Raises:
+      UserError: there is none, or it cannot be understood.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: no corpus here (no manifest.json); make one with `rbs prepare`")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**fields | {"shards": tuple(fields["shards"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a manifest of this version: {error}") from error

@@ -1,0 +1,52 @@
+"""Real prose that every installation already has: the docstrings of installed packages."""
+
+import ast
+import sysconfig
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+SHORTEST = 400
+"""Docstrings with fewer characters say little [characters]."""
+
+
+def package_files(package: str) -> list[Path]:
+    """The python files of an installed package, or of the standard library ("stdlib"), sorted."""
+    if package == "stdlib":
+        root = Path(sysconfig.get_path("stdlib"))
+        found = (p for p in root.rglob("*.py") if "site-packages" not in p.parts)
+        return sorted(p for p in found if "test" not in p.parts and "tests" not in p.parts)
+    return sorted((Path(sysconfig.get_path("purelib")) / package).rglob("*.py"))
+
+
+def read_docstrings(packages: Sequence[str]) -> list[str]:
+    """The long docstrings of packages' modules, classes and functions, each distinct one once.
+
+    Packages that are not installed have none. Files are parsed, never imported.
+    """
+    files = [file for package in packages for file in package_files(package)]
+    # Processes are spawned: a fork of a process that runs jax can deadlock.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        found = pool.map(_of_file, files, chunksize=64)
+        return list(dict.fromkeys(text for texts in found for text in texts))
+
+
+def _of_file(file: Path) -> list[str]:
+    return list(_docstrings(file))
+
+
+def _docstrings(file: Path) -> Iterator[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's invalid escapes
+            tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return  # some packages ship files for other Python versions
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text and len(text) >= SHORTEST:
+                # Files read as latin-1 or with escapes can hold what UTF-8 cannot.
+                yield text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""Figures of a finished model, each beside its controls."""

@@ -1,0 +1,73 @@
+"""`rbs eval MODEL heldout`: the three held-out figures on any prepared corpus."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from rbs_jax.data.corpus import Corpus
+from rbs_jax.errors import UserError
+from rbs_jax.model.reward import init_reward_model
+from rbs_jax.sharding import make_mesh
+from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
+from rbs_jax.train.heldout import MEASURES, Heldout
+from rbs_jax.train.metrics import write_json
+
+
+def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
+    """Measure a model on a corpus and write OUT/result.json.
+
+    The headline `accuracy` is in-batch pair accuracy. The control `random_head` is
+    the run's own untrained model, drawn from its seed.
+
+    Raises:
+      UserError: no such model or corpus, or the corpus has another tokenizer.
+    """
+    folder, step = find_checkpoint(model)
+    experiment = read_experiment(folder, step)
+    corpus = Corpus(data)
+    mesh = make_mesh(experiment.mesh)
+    with jax.set_mesh(mesh):
+        loaded = load_model(folder, step, mesh)
+        if loaded.tokens.sha256 != corpus.manifest.tokenizer_sha256:
+            raise UserError(
+                f"{data}: not the model's tokenizer; prepare it with --tokenizer {folder}"
+            )
+        grid = experiment.grid
+        heldout = Heldout(
+            corpus, experiment.split, grid.prefixes, experiment.train.heldout_grids, experiment.seed
+        )
+        figures = heldout.figures(loaded.model, mesh, grid.grids_per_step)
+        fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
+        untrained = heldout.figures(fresh, mesh, grid.grids_per_step)
+    controls = heldout.controls()
+    headline = figures["in_batch"]
+    longer = controls["longer_suffix"]["in_batch"]["pair_accuracy"]
+    result = {
+        "suite": "heldout",
+        "model": f"{folder}@{step}",
+        "n": headline["n"],
+        "accuracy": headline["pair_accuracy"],
+        "ci95": headline["ci95"],
+        "subsets": {
+            name: {"n": figures[name]["n"], "accuracy": figures[name]["pair_accuracy"]}
+            for name in MEASURES
+        },
+        "controls": {
+            "longer": longer,
+            "shorter": None if longer is None else 1 - longer,
+            "random_head": untrained["in_batch"]["pair_accuracy"],
+            "log_likelihood": None,
+            "word_overlap": controls["word_overlap"]["in_batch"]["pair_accuracy"],
+            "chance": 0.5,
+        },
+        "heldout": {
+            "candidates": grid.prefixes,
+            "test": figures,
+            "untrained": untrained,
+            "controls": controls,
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "result.json", result)
+    return result

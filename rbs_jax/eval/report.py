@@ -1,0 +1,80 @@
+"""Results as a person reads them: a table with its controls, and the learning curve."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from rbs_jax.train.heldout import CONTROLS, MEASURES
+from rbs_jax.train.metrics import read_metrics
+
+
+def heldout_table(
+    figures: dict[str, Any], untrained: dict[str, Any], controls: dict[str, Any]
+) -> str:
+    """The three figures, pair accuracy and top-1, beside the untrained model and the controls.
+
+    A line whose figure is below one of its controls says so. Intervals are 95%,
+    by bootstrap over grids.
+    """
+    head = ("", "n", "trained", "95%", "untrained", *(c.replace("_", " ") for c in CONTROLS), "")
+    rows = [head]
+    for name in MEASURES:
+        for key, interval, count in (
+            ("pair_accuracy", "ci95", "n"),
+            ("top1", "top1_ci95", "prefixes"),
+        ):
+            own = figures[name][key]
+            beside = [controls[control][name][key] for control in CONTROLS]
+            below = own is not None and any(c is not None and own < c for c in beside)
+            rows.append(
+                (
+                    f"{name} {'pairs' if key == 'pair_accuracy' else 'top-1'}",
+                    str(figures[name][count]),
+                    _number(own),
+                    _interval(figures[name][interval]),
+                    _number(untrained[name][key]),
+                    *(_number(c) for c in beside),
+                    "below control" if below else "",
+                )
+            )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:-1]), row[-1]])
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(bounds: list[float] | None) -> str:
+    return "-" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def learning_curve(metrics: Path, png: Path) -> None:
+    """Draw loss, pair accuracy and top-1 over training steps; each point is one batch.
+
+    The line is a running mean over a tenth of the run.
+    """
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = read_metrics(metrics)
+    steps = [record["step"] for record in records]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, names in zip(axes, (("loss",), ("pair_accuracy", "top1")), strict=True):
+        for name in names:
+            values = np.array([record[name] for record in records])
+            window = max(len(values) // 10, 1)
+            smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+            (line,) = axis.plot(steps[window - 1 :], smooth, label=name.replace("_", " "))
+            axis.plot(steps, values, ".", color=line.get_color(), alpha=0.3)
+        axis.set_xlabel("step")
+        axis.legend()
+    axes[1].set_ylim(0, 1)
+    figure.savefig(png, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,161 @@
+"""A run as one typed value: the sum of the small configs, from a python file, to and from JSON."""
+
+import dataclasses
+import difflib
+import runpy
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import GridConfig
+from rbs_jax.errors import UserError
+from rbs_jax.model.config import TransformerConfig
+from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.optim import OptimConfig
+from rbs_jax.sharding import MeshConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Prepared corpora, by folder."""
+
+    train: str = ""
+    """Corpus to train on."""
+    valid: str | None = None
+    """Corpus to choose settings by; None for none."""
+    test: str | None = None
+    """Corpus to report on; None for none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and what to write when."""
+
+    steps: int = 300
+    """Optimizer updates in all."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; the last step is always saved."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    heldout_grids: int = 64
+    """Grids scored for each held-out figure, at most."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise UserError(
+                    f"train.{field.name} is {getattr(self, field.name)}, it must be at least 1"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run."""
+
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    grid: GridConfig = GridConfig()
+    model: TransformerConfig = TransformerConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+    seed: int = 0
+    """Seed of the weights, the order of blocks and the held-out grids."""
+
+    def __post_init__(self) -> None:
+        wanted = self.split.prefix_length + self.split.suffix_length
+        if wanted > self.model.max_positions:
+            raise UserError(
+                f"prefix + suffix = {wanted} tokens exceed model.max_positions "
+                f"{self.model.max_positions}"
+            )
+        for axis, size, name, field in (
+            ("data", self.mesh.data, "grid.grids_per_step", self.grid.grids_per_step),
+            ("fsdp", self.mesh.fsdp, "grid.prefixes", self.grid.prefixes),
+            ("fsdp", self.mesh.fsdp, "model.width", self.model.width),
+            ("tensor", self.mesh.tensor, "model.num_kv_heads", self.model.num_kv_heads),
+            ("tensor", self.mesh.tensor, "model.mlp_width", self.model.mlp_width),
+        ):
+            if field % size:
+                below, above = field // size * size, -(-field // size) * size
+                nearest = f"{below} or {above}" if below else f"{above}"
+                raise UserError(
+                    f"mesh.{axis} {size} does not divide {name} {field}; the nearest is {nearest}"
+                )
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The value called `experiment` in a python file.
+
+    Raises:
+      UserError: no such file, the file fails, or it defines no Experiment.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such config file")
+    try:
+        value = runpy.run_path(str(path)).get("experiment")
+    except Exception as error:  # whatever the user's file raises is the user's to mend
+        lines = [e.tb_lineno for e in _frames(error) if e.tb_frame.f_code.co_filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else f"{path}"
+        line = getattr(error, "lineno", None)
+        where = f"{path}:{line}" if line and not lines else where
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+    if not isinstance(value, Experiment):
+        raise UserError(f"{path}: defines no `experiment = Experiment(...)`")
+    return value
+
+
+def _frames(error: BaseException) -> Iterator[types.TracebackType]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next
+
+
+def to_json(experiment: Experiment) -> dict[str, Any]:
+    """Plain dicts, strings and numbers; `from_json` reads them back to an equal value."""
+    return dataclasses.asdict(experiment)
+
+
+def from_json(fields: dict[str, Any]) -> Experiment:
+    """The experiment that `to_json` wrote.
+
+    Raises:
+      UserError: a field is unknown here, as when a newer version wrote it.
+    """
+    return _build(Experiment, fields, "")
+
+
+def _build(cls: type, fields: dict[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    built = {}
+    for name, value in fields.items():
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f"; perhaps {path}{close[0]}" if close else ""
+            raise UserError(f"config field {path}{name} is unknown to this version{hint}")
+        kinds = [hints[name], *typing.get_args(hints[name])]
+        nested = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        if nested is not None and isinstance(value, dict):
+            built[name] = _build(typing.cast(type, nested), value, f"{path}{name}.")
+        else:
+            built[name] = value
+    return cls(**built)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """Each leaf in which two JSON forms differ, as `model.width: 128 -> 256`."""
+    found = []
+    for name in old | new:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{path}{name}.")
+        elif before != after:
+            found.append(f"{path}{name}: {before} -> {after}")
+    return found

@@ -1,0 +1,1 @@
+"""The reward model: a decoder trunk, a scalar head, and the score grid."""

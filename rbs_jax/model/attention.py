@@ -1,0 +1,127 @@
+"""Attention of suffixes over their prefix and themselves.
+
+One contract serves every use. Queries sit in segments [G, P, S, T]; a query
+sees its own segment up to itself and, where there is a prefix, all its real
+positions. Encoding the prefix itself is the case of one segment without a prefix.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.layers import constant, projection, residual, rms_norm, rotate, widen
+from rbs_jax.sharding import einsum, gather
+
+
+class KeysValues(NamedTuple):
+    """The keys and values of one layer for the prefixes, kept for their suffixes."""
+
+    keys: Float[Array, "G P C K H"]
+    values: Float[Array, "G P C K H"]
+
+
+def attend(
+    q_GPSTKQH: Float[Array, "G P S T K Q H"],
+    k_GPSTKH: Float[Array, "G P S T K H"],
+    v_GPSTKH: Float[Array, "G P S T K H"],
+    prefix: KeysValues | None,
+    prefix_lengths_GP: Int[Array, "G P"],
+) -> Float[Array, "G P S T K Q H"]:
+    """Softmax attention in two parts, prefix and own segment, under one normaliser.
+
+    The prefix's keys are read once for all suffixes and never copied; positions
+    from its length on are never seen, and an empty prefix has no weight at all.
+    Logits, maximum and normaliser are float32.
+    """
+    wide = widen(q_GPSTKQH.dtype)
+    q_GPSTKQH *= q_GPSTKQH.shape[-1] ** -0.5
+    positions = jnp.arange(q_GPSTKQH.shape[3])
+    own_GPSKQTU = jnp.einsum(
+        "GPSTKQH,GPSUKH->GPSKQTU", q_GPSTKQH, k_GPSTKH, preferred_element_type=wide
+    )
+    own_GPSKQTU = jnp.where(positions[:, None] >= positions, own_GPSKQTU, -jnp.inf)
+    top_GPSKQT = own_GPSKQTU.max(axis=-1)
+    if prefix is not None:
+        before_GPSKQTC = jnp.einsum(
+            "GPSTKQH,GPCKH->GPSKQTC", q_GPSTKQH, prefix.keys, preferred_element_type=wide
+        )
+        seen_GPC = jnp.arange(prefix.keys.shape[2]) < prefix_lengths_GP[..., None]
+        seen_GP1111C = seen_GPC[:, :, None, None, None, None]
+        before_GPSKQTC = jnp.where(seen_GP1111C, before_GPSKQTC, -jnp.inf)
+        top_GPSKQT = jnp.maximum(top_GPSKQT, before_GPSKQTC.max(axis=-1))
+    # The maximum only keeps exp() in range and cancels out, so it needs no gradient.
+    top = jax.lax.stop_gradient(top_GPSKQT)[..., None]
+    own_GPSKQTU = jnp.exp(own_GPSKQTU - top)
+    total_GPSKQT = own_GPSKQTU.sum(axis=-1)
+    y_GPSTKQH = _weighted("GPSKQTU,GPSUKH->GPSTKQH", own_GPSKQTU, v_GPSTKH)
+    if prefix is not None:
+        before_GPSKQTC = jnp.exp(before_GPSKQTC - top)
+        total_GPSKQT += before_GPSKQTC.sum(axis=-1)
+        y_GPSTKQH += _weighted("GPSKQTC,GPCKH->GPSTKQH", before_GPSKQTC, prefix.values)
+    total_GPSTKQ = jnp.moveaxis(total_GPSKQT, 5, 3)
+    return (y_GPSTKQH / total_GPSTKQ[..., None]).astype(v_GPSTKH.dtype)
+
+
+def _weighted(spec: str, weights: Array, values: Array) -> Array:
+    """Values summed under their weights: products in the compute dtype, the sum in float32."""
+    wide = widen(values.dtype)
+    return jnp.einsum(spec, weights.astype(values.dtype), values, preferred_element_type=wide)
+
+
+class QkvBiases(nnx.Module):
+    """What Qwen2 adds to the query, key and value projections; stacked over L."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        self.query = constant(0.0, "LKQH", config)
+        self.key = constant(0.0, "LKH", config)
+        self.value = constant(0.0, "LKH", config)
+
+
+class QkNorms(nnx.Module):
+    """Qwen3's RMSNorm scales of each query and key head; stacked over L."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        self.query = constant(1.0, "LH", config)
+        self.key = constant(1.0, "LH", config)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with rotary positions; weights stacked over L."""
+
+    def __init__(self, key: Array, config: TransformerConfig) -> None:
+        query, keys, values, out = jax.random.split(key, 4)
+        self.eps = config.norm_eps
+        self.query = projection(query, "LDKQH", config, inputs="D")
+        self.key = projection(keys, "LDKH", config, inputs="D")
+        self.value = projection(values, "LDKH", config, inputs="D")
+        self.out = residual(out, "LKQHD", config, inputs="KQH")
+        self.biases = QkvBiases(config) if config.qkv_bias else None
+        self.norms = QkNorms(config) if config.qk_norm else None
+
+    def __call__(
+        self,
+        x_GPSTD: Float[Array, "G P S T D"],
+        angles: Float[Array, "G P #S T half"],
+        prefix: KeysValues | None,
+        prefix_lengths_GP: Int[Array, "G P"],
+    ) -> tuple[Float[Array, "G P S T D"], KeysValues]:
+        """The layer's output, and the keys and values of its first segment."""
+        q_GPSTKQH = einsum("GPSTD,DKQH->GPSTKQH", x_GPSTD, self.query[...])
+        k_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.key[...])
+        v_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.value[...])
+        if self.biases is not None:
+            q_GPSTKQH += gather("KQH", self.biases.query[...]).astype(q_GPSTKQH.dtype)
+            k_GPSTKH += gather("KH", self.biases.key[...]).astype(k_GPSTKH.dtype)
+            v_GPSTKH += gather("KH", self.biases.value[...]).astype(v_GPSTKH.dtype)
+        if self.norms is not None:
+            q_GPSTKQH = rms_norm(q_GPSTKQH, self.norms.query[...], self.eps, "H")
+            k_GPSTKH = rms_norm(k_GPSTKH, self.norms.key[...], self.eps, "H")
+        q_GPSTKQH = rotate(q_GPSTKQH, angles[..., None, None, :])
+        k_GPSTKH = rotate(k_GPSTKH, angles[..., None, :])
+        y_GPSTKQH = attend(q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix, prefix_lengths_GP)
+        y_GPSTD = einsum("GPSTKQH,KQHD->GPSTD", y_GPSTKQH, self.out[...])
+        return y_GPSTD, KeysValues(k_GPSTKH[:, :, 0], v_GPSTKH[:, :, 0])

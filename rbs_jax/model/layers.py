@@ -1,0 +1,102 @@
+"""What every layer is made of: weights, RMSNorm, rotary positions, the gated mlp."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from rbs_jax.model.config import RopeScaling, TransformerConfig
+from rbs_jax.sharding import einsum, gather, weight_spec
+
+
+def shape_of(letters: str, config: TransformerConfig) -> tuple[int, ...]:
+    """The shape of a weight with these axes."""
+    return tuple(config.sizes()[letter] for letter in letters)
+
+
+def normal(key: Array, letters: str, config: TransformerConfig, scale: float) -> nnx.Param[Array]:
+    """A float32 weight drawn from N(0, scale^2), born in its sharding."""
+    shape, spec = shape_of(letters, config), weight_spec(letters)
+    return nnx.Param(scale * jax.random.normal(key, shape, jnp.float32, out_sharding=spec))
+
+
+def projection(
+    key: Array, letters: str, config: TransformerConfig, inputs: str
+) -> nnx.Param[Array]:
+    """A weight drawn at 1/sqrt(fan in), the fan in being the product of the `inputs` axes."""
+    return normal(key, letters, config, math.prod(shape_of(inputs, config)) ** -0.5)
+
+
+def residual(key: Array, letters: str, config: TransformerConfig, inputs: str) -> nnx.Param[Array]:
+    """A `projection` back to the residual stream, smaller by the root of how many add up in it."""
+    fan_in = math.prod(shape_of(inputs, config))
+    return normal(key, letters, config, (2 * config.num_layers * fan_in) ** -0.5)
+
+
+def constant(value: float, letters: str, config: TransformerConfig) -> nnx.Param[Array]:
+    """A float32 weight of one value, born in its sharding."""
+    shape, spec = shape_of(letters, config), weight_spec(letters)
+    return nnx.Param(jnp.full(shape, value, jnp.float32, out_sharding=spec))
+
+
+def widen(dtype: jnp.dtype) -> jnp.dtype:
+    """Float32 at least: less is too coarse for norms, softmax and scores."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def rms_norm(x: Float[Array, "... X"], scale: Float[Array, " X"], eps: float, axis: str) -> Array:
+    """X / sqrt(mean(x^2) + eps) * scale over the last axis, whose letter is `axis`.
+
+    Computed in float32 and returned in x's dtype (arXiv:1910.07467).
+    """
+    wide = x.astype(widen(x.dtype))
+    wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
+    return (wide * gather(axis, scale)).astype(x.dtype)
+
+
+def rope_frequencies(config: TransformerConfig) -> Float[Array, " half"]:
+    """Radians per position of each rotary pair (arXiv:2104.09864).
+
+    With `rope_scaling`, wavelengths beyond the original context are stretched
+    by `factor`, short ones are kept, those between are blended (Llama 3.1).
+    """
+    pairs = jnp.arange(config.head_dim // 2, dtype=jnp.float32)
+    frequency = config.rope_theta ** (-2 * pairs / config.head_dim)
+    scaling: RopeScaling | None = config.rope_scaling
+    if scaling is None:
+        return frequency
+    turns = scaling.original_positions * frequency / (2 * math.pi)
+    span = scaling.high_freq_factor - scaling.low_freq_factor
+    kept = jnp.clip((turns - scaling.low_freq_factor) / span, 0.0, 1.0)
+    return kept * frequency + (1 - kept) * frequency / scaling.factor
+
+
+def rope_angles(
+    positions_GPST: Int[Array, "G P S T"], config: TransformerConfig
+) -> Float[Array, "G P S T half"]:
+    """The rotation of each pair at each position [radians]."""
+    return positions_GPST[..., None] * rope_frequencies(config)
+
+
+def rotate(x: Float[Array, "... H"], angles: Float[Array, "... half"]) -> Float[Array, "... H"]:
+    """Turn the pairs (x[i], x[i + H/2]), the layout of Hugging Face's Llama weights."""
+    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+class Mlp(nnx.Module):
+    """SwiGLU: silu(x gate) * (x up), projected down (arXiv:2002.05202); weights stacked over L."""
+
+    def __init__(self, key: Array, config: TransformerConfig) -> None:
+        gate, up, down = jax.random.split(key, 3)
+        self.gate = projection(gate, "LDF", config, inputs="D")
+        self.up = projection(up, "LDF", config, inputs="D")
+        self.down = residual(down, "LFD", config, inputs="F")
+
+    def __call__(self, x_GPSTD: Float[Array, "G P S T D"]) -> Float[Array, "G P S T D"]:
+        gate_GPSTF = einsum("GPSTD,DF->GPSTF", x_GPSTD, self.gate[...])
+        up_GPSTF = einsum("GPSTD,DF->GPSTF", x_GPSTD, self.up[...])
+        return einsum("GPSTF,FD->GPSTD", jax.nn.silu(gate_GPSTF) * up_GPSTF, self.down[...])

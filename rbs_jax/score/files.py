@@ -1,0 +1,90 @@
+"""`rbs score`: a file of prompts and responses in, the same lines with scores out."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+from tqdm import tqdm
+
+from rbs_jax.data.sources import Record, read_jsonl, text_of
+from rbs_jax.errors import UserError
+from rbs_jax.score.scorer import Scorer
+from rbs_jax.sharding import make_mesh
+from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
+
+LINES = 256
+"""Lines read and scored together."""
+
+
+def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
+    """Score every response of a .jsonl file; `out` appears once it is whole.
+
+    Each line holds `{"prompt": str, "responses": [str, ...]}` and comes out with
+    `"scores"`, a reward for each response or null, all other fields kept.
+
+    Returns:
+      Counts of lines, responses and null scores, and responses a second.
+
+    Raises:
+      UserError: no such model, or a line that cannot be scored, with its number.
+    """
+    folder, step = find_checkpoint(model)
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    mesh = make_mesh(read_experiment(folder, step).mesh)
+    began = time.perf_counter()
+    with jax.set_mesh(mesh):
+        scorer = Scorer(load_model(folder, step, mesh), mesh)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = out.with_name(out.name + ".partial")
+        try:
+            with beside.open("w", encoding="utf-8") as lines:
+                counts = _score_lines(scorer, file, lines)
+            os.replace(beside, out)
+        finally:
+            beside.unlink(missing_ok=True)
+    seconds = time.perf_counter() - began
+    return counts | {"responses_per_second": counts["responses"] / seconds}
+
+
+def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
+    counts = {"lines": 0, "responses": 0, "null_scores": 0}
+    with tqdm(unit="response", disable=None) as bar:
+        for records in _chunks(read_jsonl(file)):
+            prompts = [text_of(record, "prompt") for record in records]
+            responses = [_responses_of(record) for record in records]
+            scores = scorer.score(prompts, responses)
+            for record, own in zip(records, scores, strict=True):
+                out.write(json.dumps(record.fields | {"scores": own}, ensure_ascii=False) + "\n")
+                counts["lines"] += 1
+                counts["responses"] += len(own)
+                counts["null_scores"] += own.count(None)
+                bar.update(len(own))
+    return counts
+
+
+def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
+    chunk: list[Record] = []
+    for record in records:
+        chunk.append(record)
+        if len(chunk) == LINES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _responses_of(record: Record) -> list[str]:
+    responses = record.fields.get("responses")
+    if not isinstance(responses, list):
+        raise UserError(f"{record.where}: field 'responses' must be a list of strings")
+    for index, response in enumerate(responses):
+        if not isinstance(response, str):
+            raise UserError(
+                f"{record.where}: responses[{index}] is {type(response).__name__}, not a string"
+            )
+    return responses

@@ -1,0 +1,135 @@
+"""Where arrays live: the mesh, and two tables from axis letters to mesh axes.
+
+The mesh has three axes. `data` carries whole grids, `fsdp` the prefixes inside
+a grid and the weights, `tensor` the heads and the mlp. A laptop is the mesh
+(1, 1, 1) and runs the same code. Axes are Explicit: shardings are part of an
+array's type, and an operation whose result would be ambiguous is an error
+instead of a guess.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rbs_jax.errors import UserError
+
+WEIGHT = {
+    "L": None,
+    "V": None,  # vocabulary sizes rarely divide, and the table's rows are gathered before use
+    "D": "fsdp",
+    "K": "tensor",
+    "Q": None,
+    "H": None,
+    "F": "tensor",
+}
+ACTIVATION = {
+    "G": "data",
+    "P": "fsdp",
+    "S": None,
+    "C": None,
+    "T": None,
+    "D": None,
+    "V": None,
+    "K": "tensor",
+    "Q": None,
+    "H": None,
+    "F": "tensor",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices each mesh axis spans [devices]; their product must be the devices in use."""
+
+    data: int = 1
+    """Whole grids are spread over this axis; it must divide the grids of a step."""
+    fsdp: int = 1
+    """Prefixes of a grid and the weights' width; it must divide both."""
+    tensor: int = 1
+    """Attention heads and the mlp; it must divide the kv heads and the mlp's width."""
+
+
+def make_mesh(config: MeshConfig) -> Mesh:
+    """The mesh of the first data*fsdp*tensor devices.
+
+    Raises:
+      UserError: fewer devices are there, or some would stand idle on an accelerator.
+    """
+    sizes = (config.data, config.fsdp, config.tensor)
+    needed, devices = math.prod(sizes), jax.devices()
+    if min(sizes) < 1:
+        raise UserError(f"mesh {sizes}: every axis needs at least 1 device")
+    if needed > len(devices) or (needed < len(devices) and devices[0].platform != "cpu"):
+        raise UserError(
+            f"mesh {sizes} asks for {needed} devices, {len(devices)} are here: "
+            "set --mesh.data, --mesh.fsdp and --mesh.tensor so that their product is that number"
+        )
+    return jax.make_mesh(
+        sizes,
+        ("data", "fsdp", "tensor"),
+        axis_types=(AxisType.Explicit,) * 3,
+        devices=devices[:needed],
+    )
+
+
+def _spec(table: dict[str, str | None], letters: str) -> PartitionSpec:
+    unknown = [letter for letter in letters if letter not in table]
+    if unknown:
+        raise ValueError(f"no sharding is declared for axis {unknown[0]!r} of {letters!r}")
+    axes = [table[letter] for letter in letters]
+    used = [axis for axis in axes if axis is not None]
+    if len(used) != len(set(used)):
+        raise ValueError(f"{letters!r} would use a mesh axis twice: {axes}")
+    return PartitionSpec(*axes)
+
+
+def weight_spec(letters: str) -> PartitionSpec:
+    """Where a weight with these axes is stored.
+
+    Raises:
+      ValueError: a letter is not in the table, or a mesh axis would be used twice.
+    """
+    return _spec(WEIGHT, letters)
+
+
+def activation_spec(letters: str) -> PartitionSpec:
+    """Where an activation with these axes lives; raises as `weight_spec` does."""
+    return _spec(ACTIVATION, letters)
+
+
+def activation_sharding(mesh: Mesh, letters: str) -> NamedSharding:
+    """`activation_spec` on a concrete mesh, for placing batches on devices."""
+    return NamedSharding(mesh, activation_spec(letters))
+
+
+def gather(letters: str, weight: jax.Array) -> jax.Array:
+    """A stored weight as a computation reads it: whole along fsdp, still split over tensor."""
+    stored = weight_spec(letters)
+    kept = [None if axis == "fsdp" else axis for axis in stored]
+    return jax.sharding.reshard(weight, PartitionSpec(*kept))
+
+
+def einsum(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Contract an activation with a weight, as in `einsum("GPSTD,DF->GPSTF", x, w)`.
+
+    The weight is cast to the activation's dtype, then gathered along fsdp (in
+    that order, so that the network carries the smaller one). The result's
+    sharding follows from its letters.
+
+    Raises:
+      ValueError: a letter has no declared sharding, or a mesh axis is used twice.
+    """
+    inputs, output = spec.split("->")
+    weight = gather(inputs.split(",")[1], weight.astype(x.dtype))
+    return jnp.einsum(spec, x, weight, out_sharding=activation_spec(output))
+
+
+def spread(letters: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """`x` broadcast to `shape` and laid out as an activation with these axes."""
+    spec = activation_spec(letters)
+    if x.shape == shape:
+        return jax.sharding.reshard(x, spec)
+    return jnp.broadcast_to(x, shape, out_sharding=spec)

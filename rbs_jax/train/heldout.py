@@ -1,0 +1,188 @@
+"""Held-out figures of a reward model, each beside its controls.
+
+Three questions, since topic is not judgement: does the true suffix beat those
+of other blocks (in_batch), those of its own document (same_document), and
+those that share at least as many words with the prefix (balanced)?
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rbs_jax.data.corpus import Corpus
+from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import check_fits, make_batch, same_document
+from rbs_jax.model.reward import RewardModel, score_grid
+from rbs_jax.objective import pair_wins, top1_wins
+from rbs_jax.shapes import GridBatch
+from rbs_jax.train.feed import IN_BATCH, place
+
+MEASURES = ("in_batch", "same_document", "balanced")
+CONTROLS = ("word_overlap", "longer_suffix", "end_position")
+BOOTSTRAP_DRAWS = 2000
+
+Figures = dict[str, dict[str, Any]]
+"""measure -> {"pair_accuracy", "ci95", "top1", "top1_ci95", "n", "prefixes", "grids"}."""
+
+
+class HeldoutGrids(NamedTuple):
+    """Grids of a held-out corpus [G, P, S], with what the controls score."""
+
+    batch: GridBatch
+    controls: dict[str, np.ndarray]
+
+
+class Heldout:
+    """The grids of a corpus that its held-out figures are measured on.
+
+    In-batch grids hold blocks of the whole corpus in a seeded order; same-document
+    grids hold neighbouring blocks, and only pairs that share a document count.
+    """
+
+    def __init__(
+        self, corpus: Corpus, split_config: SplitConfig, prefixes: int, grids: int, seed: int
+    ) -> None:
+        """Raises UserError where the corpus has not one grid's blocks."""
+        check_fits(corpus, split_config, prefixes)
+        self.candidates = prefixes
+        count = len(corpus) // prefixes
+        chance = np.random.default_rng(seed)
+        scattered = chance.permutation(len(corpus))[: count * prefixes].reshape(count, prefixes)
+        runs = np.arange(count * prefixes).reshape(count, prefixes)[chance.permutation(count)]
+        self._grids = {
+            "in_batch": _read(corpus, split_config, scattered[:grids]),
+            "same_document": _read(corpus, split_config, runs[:grids], within_document=True),
+        }
+        self._grids["balanced"] = _balanced(self._grids["in_batch"])
+
+    def figures(self, model: RewardModel, mesh: Mesh, grids_per_call: int) -> Figures:
+        """The model's figures on all three measures."""
+        rewards = {
+            name: _rewards(model, self._grids[name].batch, mesh, grids_per_call)
+            for name in ("in_batch", "same_document")
+        }
+        rewards["balanced"] = rewards["in_batch"]
+        return {name: _figure(rewards[name], self._grids[name].batch) for name in MEASURES}
+
+    def controls(self) -> dict[str, Figures]:
+        """The same figures for scores that read no meaning, by control."""
+        return {
+            control: {
+                name: _figure(self._grids[name].controls[control], self._grids[name].batch)
+                for name in MEASURES
+            }
+            for control in CONTROLS
+        }
+
+
+def _read(
+    corpus: Corpus, split_config: SplitConfig, indices: np.ndarray, within_document: bool = False
+) -> HeldoutGrids:
+    prefixes = indices.shape[1]
+    blocks = corpus.read(indices.ravel().tolist())
+    batch = make_batch(blocks, prefixes, split_config)
+    if within_document:
+        other = ~np.eye(prefixes, dtype=bool)
+        batch = batch._replace(negatives=same_document(blocks.documents, prefixes) & other)
+    tokens = corpus.tokens()
+    rows = split_config.prefix_length, split_config.suffix_length
+    prefix_texts = tokens.decode(batch.tokens.prefixes.reshape(-1, rows[0]).tolist())
+    suffix_texts = tokens.decode(batch.tokens.suffixes.reshape(-1, rows[1]).tolist())
+    shape = batch.negatives.shape
+    lengths = np.array([len(text) for text in suffix_texts], float).reshape(-1, 1, prefixes)
+    ends = batch.tokens.prefix_lengths[:, :, None] + batch.tokens.suffix_lengths[:, None, :]
+    controls = {
+        "word_overlap": word_overlap(prefix_texts, suffix_texts, prefixes),
+        "longer_suffix": np.broadcast_to(lengths, shape),
+        "end_position": ends.astype(float),
+    }
+    return HeldoutGrids(batch, controls)
+
+
+def word_overlap(prefixes: list[str], suffixes: list[str], per_grid: int) -> np.ndarray:
+    """The share of a suffix's distinct words that occur in the prefix, [G, P, S]; 0 if it has none.
+
+    Words are runs of letters and digits, in lower case.
+    """
+    words = re.compile(r"\w+")
+    before = [set(words.findall(text.lower())) for text in prefixes]
+    after = [set(words.findall(text.lower())) for text in suffixes]
+    grids = range(0, len(prefixes), per_grid)
+    return np.array(
+        [
+            [
+                [len(s & p) / max(len(s), 1) for s in after[at : at + per_grid]]
+                for p in before[at : at + per_grid]
+            ]
+            for at in grids
+        ]
+    )
+
+
+def _balanced(grids: HeldoutGrids) -> HeldoutGrids:
+    """Keep the pairs in which word overlap is tied or points the wrong way."""
+    overlap = grids.controls["word_overlap"]
+    own = np.take_along_axis(overlap, grids.batch.positive[..., None], axis=-1)
+    negatives = grids.batch.negatives & (own <= overlap)
+    return grids._replace(batch=grids.batch._replace(negatives=negatives))
+
+
+_score_grid = jax.jit(score_grid)
+
+
+def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh, grids_per_call: int) -> np.ndarray:
+    """Rewards of all grids, `grids_per_call` at a time; the last call is filled up and cut."""
+    count = len(batch.positive)
+    rewards = []
+    for at in range(0, count, grids_per_call):
+        rows = np.minimum(np.arange(at, at + grids_per_call), count - 1)
+        part = jax.tree.map(lambda x, rows=rows: x[rows], batch)
+        placed = place(IN_BATCH, part, mesh, grids_per_call)
+        rewards.append(np.asarray(_score_grid(model, placed.tokens)))
+    return np.concatenate(rewards)[:count]
+
+
+def _figure(scores: np.ndarray, batch: GridBatch) -> dict[str, Any]:
+    """Pair accuracy and top-1 of scores [G, P, S], each with its interval over grids."""
+    negatives = batch.negatives
+    pairs = np.where(negatives, np.asarray(pair_wins(jnp.asarray(scores), batch.positive)), 0)
+    valid = negatives.any(axis=-1)
+    tops = np.where(valid, np.asarray(top1_wins(jnp.asarray(scores), batch.positive, negatives)), 0)
+    accuracy, interval = bootstrap(pairs.sum(axis=(1, 2)), negatives.sum(axis=(1, 2)))
+    top1, top1_interval = bootstrap(tops.sum(axis=1), valid.sum(axis=1))
+    return {
+        "pair_accuracy": accuracy,
+        "ci95": interval,
+        "top1": top1,
+        "top1_ci95": top1_interval,
+        "n": int(negatives.sum()),
+        "prefixes": int(valid.sum()),
+        "grids": len(negatives),
+    }
+
+
+def bootstrap(wins: np.ndarray, counts: np.ndarray) -> tuple[float | None, list[float] | None]:
+    """The share of wins, and its 95% interval by resampling grids.
+
+    Pairs of a grid share suffixes, so whole grids are drawn. Grids without any
+    pair count for nothing. None where there is nothing to count, and no interval
+    from fewer than two grids.
+
+    Args:
+      wins: wins in each grid [G].
+      counts: pairs of each grid [G].
+    """
+    wins, counts = wins[counts > 0], counts[counts > 0]
+    if not len(counts):
+        return None, None
+    share = float(wins.sum() / counts.sum())
+    if len(counts) < 2:
+        return share, None
+    draws = np.random.default_rng(0).integers(len(counts), size=(BOOTSTRAP_DRAWS, len(counts)))
+    shares = wins[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return share, [float(low), float(high)]

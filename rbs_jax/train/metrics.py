@@ -1,0 +1,74 @@
+"""What a run says while it runs: metrics.jsonl, and a progress bar or plain lines."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+TIME_FIELDS = (
+    "seconds",
+    "pairs_per_second",
+    "unique_tokens_per_second",
+    "tokens_per_second",
+    "data_wait_share",
+)
+"""The fields in which two runs of the same experiment may differ."""
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; a last line cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            records.append(json.loads(line))
+    return records
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """An indented JSON file, whole or not at all."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+class Metrics:
+    """The run's metrics.jsonl and its progress, from the step it starts at."""
+
+    def __init__(self, path: Path, start: int, steps: int) -> None:
+        """Open `path`, cut back to the records of steps up to `start`."""
+        kept = [record for record in read_metrics(path) if record["step"] <= start]
+        write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._steps = steps
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=steps, initial=start, unit="step") if terminal else None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record and show it."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        shown = (
+            f"loss {record['loss']:.4f} pair {record['pair_accuracy']:.3f} "
+            f"top1 {record['top1']:.3f} {record['pairs_per_second']:.0f} pairs/s"
+        )
+        if self._bar is not None:
+            self._bar.set_description(shown)
+            self._bar.update(record["step"] - self._bar.n)
+        else:
+            print(f"step {record['step']}/{self._steps} {shown}", flush=True)
+
+    def close(self) -> None:
+        """Close the file and the bar."""
+        self._file.close()
+        if self._bar is not None:
+            self._bar.close()

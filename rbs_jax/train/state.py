@@ -1,0 +1,34 @@
+"""What a step updates: the model and the optimizer's state."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding
+
+from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.reward import RewardModel
+
+
+class TrainState(NamedTuple):
+    """Both are pytrees of float32 arrays, sharded by the weights' letters."""
+
+    model: RewardModel
+    opt_state: optax.OptState
+
+
+def init_state(
+    config: TransformerConfig, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+    """Fresh weights from the seed; under jit, each is born on its devices."""
+    model = RewardModel(jax.random.key(seed), config)
+    return TrainState(model, optimizer.init(model))
+
+
+def abstract(mesh: Mesh, shapes: Any) -> Any:
+    """The result of `jax.eval_shape` with shardings on a concrete mesh, as orbax needs them."""
+
+    def place(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, x.sharding.spec))
+
+    return jax.tree.map(place, shapes)

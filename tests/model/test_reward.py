@@ -1,0 +1,185 @@
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rbs_jax.model import reward as reward_model
+from rbs_jax.model.config import RopeScaling
+from rbs_jax.model.reward import init_reward_model
+from rbs_jax.sharding import MeshConfig, make_mesh
+from tests.model.reference import reward
+from tests.tiny import TINY, random_tokens
+
+# Compiled, as every user of them does; one operation after another they are slow.
+scores, score_grid = jax.jit(reward_model.scores), jax.jit(reward_model.score_grid)
+
+FAMILIES = {
+    "llama": {"rope_scaling": RopeScaling(8.0, 1.0, 4.0, 16), "rope_theta": 100.0},
+    "qwen2": {"qkv_bias": True},
+    "qwen3": {"qk_norm": True, "head_dim": 8},
+    "mistral": {"num_kv_heads": 1},
+}
+
+
+def noisy_model(config=TINY):
+    """Noise on every weight, so that no scale is 1 and no bias is 0; drawn on the ambient mesh."""
+    chance = np.random.default_rng(0)
+    model = jax.eval_shape(lambda: reward_model.RewardModel(jax.random.key(0), config))
+
+    def draw(like):
+        noise = 0.3 * chance.normal(size=like.shape) + (like.ndim == 1)
+        return jax.device_put(noise.astype(np.float32), jax.typeof(like).sharding.spec)
+
+    return jax.tree.map(draw, model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_score_is_that_of_a_plain_decoder(family, mesh):
+    config = dataclasses.replace(TINY, **FAMILIES[family])
+    model = noisy_model(config)
+    ids = np.random.default_rng(0).integers(64, size=9)
+    ours = scores(model, jnp.array(ids)[None, None, None], jnp.array([[[9]]]))
+    assert ours.item() == pytest.approx(reward(model, ids), rel=1e-4)
+
+
+@cache
+def _float64():
+    """Compiled once for all examples: shapes stay, lengths and ids change."""
+    config = dataclasses.replace(TINY, dtype="float64", qk_norm=True, qkv_bias=True)
+    model = noisy_model(config)
+    model = jax.tree.map(lambda x: x.astype(jnp.float64), model)
+    weights = np.random.default_rng(3).normal(size=(1, 2, 3))
+
+    def fast(model, tokens):
+        rewards = score_grid(model, tokens)
+        return (rewards * weights).sum(), rewards
+
+    def slow(model, rows, lengths):
+        rewards = scores(model, rows, lengths)
+        return (rewards * weights.reshape(1, 6, 1)).sum(), rewards
+
+    return model, *(jax.jit(jax.value_and_grad(f, has_aux=True)) for f in (fast, slow))
+
+
+def _pairs(tokens):
+    """Every prefix and suffix concatenated into one text [1, 6, 1, C + T]."""
+    own = tokens.suffixes.ndim == 4
+    rows, lengths = [], []
+    for p in range(2):
+        for s in range(3):
+            row = (0, p, s) if own else (0, s)
+            ids = [*tokens.prefixes[0, p][: tokens.prefix_lengths[0, p]]]
+            ids += [*tokens.suffixes[row][: tokens.suffix_lengths[row]]]
+            lengths.append(len(ids))
+            rows.append(ids + [0] * (9 - len(ids)))
+    return jnp.array(rows)[None, :, None], jnp.array(lengths)[None, :, None]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), own=st.booleans())
+def test_grid_equals_each_pair_alone_in_values_and_gradients(seed, own):
+    tokens = random_tokens(seed, prefixes=2, suffixes=3, own=own)
+    with jax.enable_x64(True), jax.set_mesh(make_mesh(MeshConfig())):
+        model, fast, slow = _float64()
+        (_, rewards), ours = fast(model, tokens)
+        (_, expected), theirs = slow(model, *_pairs(tokens))
+        np.testing.assert_allclose(rewards.ravel(), expected.ravel(), rtol=1e-10, atol=1e-12)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
+
+
+def test_a_score_depends_on_its_own_prefix_and_suffix_and_nothing_else(mesh):
+    """Every position has an id of its own, so the embedding's gradient shows who was read."""
+    tokens = random_tokens(5, prefixes=3, suffixes=3, context=5, length=4)
+    ids = np.arange(3 * 5 + 3 * 4, dtype=np.int32)
+    tokens = tokens._replace(prefixes=ids[:15].reshape(1, 3, 5), suffixes=ids[15:].reshape(1, 3, 4))
+    model = noisy_model()
+    jacobian = jax.jit(jax.jacrev(lambda model: score_grid(model, tokens)))(model)
+    read = np.abs(jacobian.trunk.embedding[...]).sum(-1)[0]
+    for p in range(3):
+        for s in range(3):
+            before = tokens.prefixes[0, p][: tokens.prefix_lengths[0, p]]
+            after = tokens.suffixes[0, s][: tokens.suffix_lengths[0, s]]
+            seen = set(before) | set(after)
+            assert seen == set(np.flatnonzero(read[p, s]))
+
+
+def test_a_position_reads_no_later_one(mesh):
+    """The reward read at position t depends on the embeddings up to t, and on each of them."""
+    model = noisy_model()
+    x = model.trunk.embed("GPST", jnp.arange(5)[None, None, None])
+
+    def rewards(x):
+        hidden, _ = model.trunk(x, jnp.zeros((1, 1), int))
+        return jnp.stack([model.rewards(hidden, jnp.array([[[t + 1]]])) for t in range(5)])
+
+    read = np.abs(jax.jit(jax.jacrev(rewards))(x)).sum(-1).reshape(5, 5)
+    np.testing.assert_array_equal(read != 0, np.tri(5, dtype=bool))
+
+
+def test_what_stands_in_the_padding_changes_no_bit(mesh):
+    tokens = random_tokens(1, prefixes=2, suffixes=2)
+    model = noisy_model()
+
+    def padded_with(ids, lengths, filler):
+        return np.where(np.arange(ids.shape[-1]) < lengths[..., None], ids, filler)
+
+    zeros, others = (
+        tokens._replace(
+            prefixes=padded_with(tokens.prefixes, tokens.prefix_lengths, filler),
+            suffixes=padded_with(tokens.suffixes, tokens.suffix_lengths, filler),
+        )
+        for filler in (0, 63)
+    )
+    np.testing.assert_array_equal(score_grid(model, zeros), score_grid(model, others))
+
+
+def test_sharing_suffixes_changes_nothing(mesh):
+    shared = random_tokens(2, prefixes=3, suffixes=4)
+    own = shared._replace(
+        suffixes=np.repeat(shared.suffixes[:, None], 3, axis=1),
+        suffix_lengths=np.repeat(shared.suffix_lengths[:, None], 3, axis=1),
+    )
+    model = noisy_model()
+    np.testing.assert_allclose(score_grid(model, shared), score_grid(model, own), rtol=1e-6)
+
+
+def test_remat_and_unrolling_change_nothing(mesh):
+    tokens = random_tokens(2)
+    grads = []
+    for change in ({}, {"remat": "full"}, {"remat": "dots"}, {"scan_unroll": 2}):
+        model = noisy_model(dataclasses.replace(TINY, **change))
+        grads.append(jax.jit(jax.grad(lambda model: score_grid(model, tokens).sum()))(model))
+    for other in grads[1:]:
+        for a, b in zip(jax.tree.leaves(grads[0]), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_scores_are_float32_and_near(mesh):
+    tokens = random_tokens(2)
+    exact = score_grid(noisy_model(), tokens)
+    coarse = score_grid(noisy_model(dataclasses.replace(TINY, dtype="bfloat16")), tokens)
+    assert coarse.dtype == jnp.float32
+    np.testing.assert_allclose(coarse, exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_weights_are_sharded_as_their_letters_say():
+    mesh = make_mesh(MeshConfig(data=1, fsdp=4, tensor=2))
+    with jax.set_mesh(mesh):
+        model = init_reward_model(jax.random.key(0), TINY)
+    query = model.trunk.blocks.attention.query[...]
+    assert query.sharding.spec == (None, "fsdp", "tensor", None, None)
+    assert query.addressable_shards[0].data.size == query.size // 8
+
+
+def test_the_same_seed_gives_the_same_weights_on_every_mesh():
+    weights = []
+    for shape in ((1, 1, 1), (1, 4, 2)):
+        with jax.set_mesh(make_mesh(MeshConfig(*shape))):
+            weights.append(jax.device_get(init_reward_model(jax.random.key(0), TINY)))
+    jax.tree.map(np.testing.assert_array_equal, *weights)

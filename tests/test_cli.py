@@ -1,0 +1,337 @@
+import os
+import subprocess
+import sys
+
+import jax
+import optax
+import pytest
+
+from rbs_jax.cli import COMMANDS, main
+from rbs_jax.data.tokens import train_tokens
+from rbs_jax.experiment import load_experiment
+from rbs_jax.sharding import make_mesh
+from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.state import init_state
+
+TEXT = '{"text": "some words, and some words more"}\n' * 3
+TINY = """
+from rbs_jax.experiment import Experiment, GridConfig, SplitConfig
+from rbs_jax.model.config import TransformerConfig
+
+experiment = Experiment(
+    split=SplitConfig(2, 2),
+    grid=GridConfig(prefixes=2),
+    model=TransformerConfig(
+        vocab_size=300, width=8, mlp_width=8, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=4
+    ),
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own, with a text and a config without fault."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.jsonl").write_text(TEXT)
+    (tmp_path / "tiny.py").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def mistake(capsys):
+    """Runs a command line that must be refused, and gives the one line it says on stderr."""
+
+    def refused(*args):
+        assert main(args) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("rbs: ")
+        assert said.count("\n") == 1, said
+        assert said.endswith("\n")
+        assert "---" not in said, "a frame's rule"
+        return said
+
+    return refused
+
+
+def prepare(out, *, text="good.jsonl", tokenizer="train:300", block_length=4):
+    args = ["--tokenizer", tokenizer, "--out", out, "--block-length", str(block_length)]
+    return "prepare", text, *args
+
+
+@pytest.fixture
+def corpus(capsys):
+    assert main(prepare("corpus")) == 0
+    assert capsys.readouterr().out.startswith("corpus: 3 documents (0 empty ones left out)")
+    return "corpus"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that has only begun: one checkpoint, nothing trained."""
+    out = tmp_path_factory.mktemp("run")
+    (out / "tiny.py").write_text(TINY)
+    experiment = load_experiment(out / "tiny.py")
+    with jax.set_mesh(make_mesh(experiment.mesh)):
+        state = jax.jit(lambda: init_state(experiment.model, optax.sgd(0.1, 0.9), 0))()
+        checkpoints = Checkpoints(out, keep=1)
+        checkpoints.save(7, state, {"next_step": 7}, experiment)
+        checkpoints.close()
+    train_tokens([TEXT], 300).save(out)
+    return str(out)
+
+
+# What rbs says of itself
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_the_overview_names_every_command(capsys, args):
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"{name} " in said
+        assert command.__doc__ in said
+
+
+@pytest.mark.parametrize(
+    ("command", "pieces"),
+    [
+        ("quickstart", ["--out", "default runs/quickstart", "--fast", "(default: False)"]),
+        ("prepare", ["--tokenizer", "(required)", "[tokens]", "(default: 128)", "(default: text)"]),
+        ("train", ["--train.steps", "(default: 300)", "--split.prefix-length", "[tokens]"]),
+        (
+            "score",
+            ["--out", "(required)", "FOLDER@STEP", '{"prompt": str, "responses": [str, ...]'],
+        ),
+        ("eval", ["--data", "(required)", "FOLDER@STEP", "{heldout}"]),
+    ],
+)
+def test_help_gives_arguments_units_and_defaults(capsys, command, pieces):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert not stop.value.code
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert said.startswith(f"usage: rbs {command}")
+    for piece in pieces:
+        assert piece in said
+
+
+def test_help_on_a_config_shows_its_values(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "tiny.py", "--help"])
+    assert not stop.value.code
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Rows of the embedding table; at least the tokenizer's ids. (default: 300)" in said
+
+
+def test_ctrl_c_is_no_defect(capsys, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["prepare"], "run", interrupted)
+    assert main(prepare("corpus")) == 130
+    assert capsys.readouterr().err.startswith("rbs: interrupted")
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("prepair", "perhaps prepare"), ("xyz", "there are quickstart, prepare, train, score, eval")],
+)
+def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
+    assert mistake(command) == f"rbs: no command '{command}'; {hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "missing"),
+    [
+        (["prepare", "good.jsonl", "--out", "corpus"], "--tokenizer"),
+        (["prepare", "good.jsonl", "--tokenizer", "train:300"], "--out"),
+        (["prepare", "--tokenizer", "train:300", "--out", "corpus"], "SOURCE"),
+        (["train"], "PATH A python file"),
+        (["score", "run", "good.jsonl"], "--out"),
+        (["eval", "run", "heldout", "--out", "eval"], "--data"),
+    ],
+)
+def test_a_missing_argument_is_named(mistake, args, missing):
+    assert missing in mistake(*args)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["train", "tiny.py", "--optim.learning-rat", "3"], "--optim.learning-rate"),
+        ([*prepare("corpus"), "--text-feld", "body"], "--text-field"),
+    ],
+)
+def test_an_unknown_field_is_named_with_a_suggestion(mistake, args, said):
+    line = mistake(*args)
+    assert f"Unrecognized options: {args[-2]}, {args[-1]}" in line
+    assert f"perhaps you meant {said};" in line
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_the_program_says_one_line_on_any_terminal(encoding):
+    done = subprocess.run(
+        [sys.executable, "-m", "rbs_jax", "train", "tiny.py", "--optim.learning-rat", "3"],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "rbs: Unrecognized options: --optim.learning-rat, 3; "
+        "perhaps you meant --optim.learning-rate; see rbs train --help\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["train", "tiny.py", "--train.steps", "many"], "--train.steps"),
+        (["train", "tiny.py", "--model.dtype", "float8"], "--model.dtype"),
+        (["train", "tiny.py", "--train.steps", "0"], "train.steps is 0"),
+        (["train", "tiny.py", "--grid.prefixes", "1"], "grid.prefixes is 1"),
+        (["train", "tiny.py", "--mesh.fsdp", "3"], "mesh.fsdp 3 does not divide grid.prefixes 2"),
+        (["train", "tiny.py", "--split.prefix-length", "9999"], "exceed model.max_positions 2048"),
+        (["eval", "run", "hellaswag", "--data", "corpus", "--out", "eval"], "'hellaswag'"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_or_size_is_named(mistake, args, said):
+    assert said in mistake(*args)
+
+
+# rbs prepare
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"text": "cut', "bad.jsonl:2: not valid JSON"),
+        ('{"body": "words"}', "bad.jsonl:2: no field 'text'; fields here: 'body'"),
+        ('{"text": ["words"]}', "bad.jsonl:2: field 'text' is list, not a string"),
+    ],
+)
+def test_a_bad_line_of_text_is_named_and_nothing_is_left_behind(folder, mistake, line, said):
+    (folder / "bad.jsonl").write_text('{"text": "words"}\n' + line + "\n")
+    assert said in mistake(*prepare("corpus", text="bad.jsonl"))
+    assert sorted(path.name for path in folder.iterdir()) == ["bad.jsonl", "good.jsonl", "tiny.py"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"text": "missing.jsonl"}, "missing.jsonl: no such file"),
+        ({"text": "tiny.py"}, "tiny.py: cannot read this kind of file"),
+        ({"tokenizer": "missing.json"}, "missing.json: no such tokenizer"),
+        ({"tokenizer": "good.jsonl"}, "good.jsonl: not a Hugging Face tokenizer"),
+        ({"tokenizer": "train:few"}, "--tokenizer train:few: expected train:VOCAB"),
+        ({"tokenizer": "train:99"}, "train:99: a byte-level tokenizer needs at least 257 ids"),
+        ({"block_length": 10_000}, "not one block of 10000"),
+        ({"out": "good.jsonl"}, "good.jsonl: already exists"),
+        ({"out": "good.jsonl/below"}, "good.jsonl"),
+    ],
+)
+def test_what_cannot_be_prepared_is_named(mistake, changed, said):
+    assert said in mistake(*prepare(**{"out": "corpus"} | changed))
+
+
+def test_a_corpus_is_never_written_over(folder, corpus, mistake):
+    before = {path: path.read_bytes() for path in (folder / corpus).iterdir()}
+    assert "corpus: already exists" in mistake(*prepare(corpus))
+    assert before == {path: path.read_bytes() for path in (folder / corpus).iterdir()}
+
+
+# rbs train
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "bad.py: no such config file"),
+        ("experiment = 1\nnope()\n", "bad.py:2: NameError: name 'nope' is not defined"),
+        ("experiment = (\n", "bad.py:1: SyntaxError"),
+        ("raise ValueError('one\\ntwo')\n", "bad.py:1: ValueError: one"),
+        ("settings = 1\n", "bad.py: defines no `experiment = Experiment(...)`"),
+        ("experiment = {'seed': 1}\n", "bad.py: defines no `experiment = Experiment(...)`"),
+    ],
+    ids=["missing", "raises", "syntax", "two lines", "no experiment", "another kind"],
+)
+def test_a_bad_config_file_is_named(folder, mistake, text, said):
+    if text is not None:
+        (folder / "bad.py").write_text(text)
+    assert said in mistake("train", "bad.py", "--train.steps", "3")
+
+
+def test_the_config_file_is_read_after_options_too(folder, mistake):
+    (folder / "bad.py").write_text("nope()\n")
+    assert "bad.py:1: NameError" in mistake("train", "--train.steps", "3", "bad.py")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "data.train is not set: give the corpus to train on with --data.train"),
+        (["--data.train", "good.jsonl"], "good.jsonl: no corpus here"),
+        (["--data.train", "missing"], "missing: no corpus here"),
+        (["--data.train", "corpus", "--data.test", "missing"], "missing: no corpus here"),
+        (["--data.train", "corpus", "--model.vocab-size", "99"], "ids, model.vocab_size is 99"),
+        (["--data.train", "corpus", "--grid.prefixes", "99"], "fewer than the 99 of one batch"),
+        (
+            ["--data.train", "corpus", "--split.suffix-length", "3"],
+            "blocks of 4 ids are shorter than prefix + suffix = 5",
+        ),
+    ],
+)
+def test_a_corpus_that_does_not_fit_is_named(corpus, mistake, args, said):
+    assert said in mistake("train", "tiny.py", *args)
+
+
+def test_corpora_with_different_tokenizers_are_refused(folder, corpus, mistake):
+    assert main(prepare("test", tokenizer="train:270")) == 0
+    said = mistake("train", "tiny.py", "--data.train", corpus, "--data.test", "test")
+    assert said.startswith("rbs: data.test test: not the tokenizer of data.train; prepare it with")
+
+
+# rbs score and rbs eval
+
+
+def test_a_model_that_is_no_run_is_named(corpus, mistake):
+    score = mistake("score", corpus, "good.jsonl", "--out", "scores.jsonl")
+    evaluate = mistake("eval", corpus, "heldout", "--data", corpus, "--out", "eval")
+    assert score == evaluate
+    assert "corpus: no run here" in score
+
+
+def test_a_missing_checkpoint_is_named_with_those_there(run, mistake):
+    said = mistake("score", f"{run}@8", "good.jsonl", "--out", "scores.jsonl")
+    assert f"{run}@8: no such checkpoint; steps here: 7" in said
+
+
+def test_a_missing_file_to_score_is_named(run, mistake):
+    assert "missing.jsonl: no such file" in mistake("score", run, "missing.jsonl", "--out", "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"prompt": "a"}', ":2: field 'responses' must be a list of strings"),
+        ('{"prompt": "a", "responses": "b"}', ":2: field 'responses' must be a list of strings"),
+        ('{"prompt": "a", "responses": ["b", 3]}', ":2: responses[1] is int, not a string"),
+        ('{"responses": ["b"]}', ":2: no field 'prompt'; fields here: 'responses'"),
+        ('{"prompt": "a", "responses": ["\\ud800"]}', ":2: "),
+        ('{"prompt": "a", "responses": ["b"], "id": "\\ud800"}', ":2: "),
+    ],
+)
+def test_a_line_that_cannot_be_scored_is_named_and_leaves_no_file(folder, run, mistake, line, said):
+    (folder / "bad.jsonl").write_text('{"prompt": "a", "responses": ["b"]}\n' + line + "\n")
+    assert f"bad.jsonl{said}" in mistake("score", run, "bad.jsonl", "--out", "scores.jsonl")
+    assert not list(folder.glob("scores*"))
+
+
+def test_a_corpus_with_another_tokenizer_than_the_models_is_refused(run, mistake):
+    assert main(prepare("other", tokenizer="train:270")) == 0
+    said = mistake("eval", run, "heldout", "--data", "other", "--out", "eval")
+    assert f"other: not the model's tokenizer; prepare it with --tokenizer {run}" in said

@@ -1,0 +1,75 @@
+import jax
+import numpy as np
+import pytest
+
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment
+from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.optim import OptimConfig, make_optimizer
+from rbs_jax.sharding import MeshConfig, make_mesh
+from rbs_jax.train.checkpoint import Checkpoints, find_checkpoint
+from rbs_jax.train.feed import IN_BATCH, place
+from rbs_jax.train.state import abstract, init_state
+from rbs_jax.train.step import make_step
+from tests.tiny import TINY, random_batch
+
+OPTIMIZER = make_optimizer(OptimConfig(), steps=9)
+
+
+def init():
+    return init_state(TINY, OPTIMIZER, 0)
+
+
+def trained(mesh, steps, checkpoints=None):
+    state = jax.jit(init)()
+    step = make_step(OPTIMIZER, ObjectiveConfig())
+    for number in range(steps):
+        state, _ = step(state, place(IN_BATCH, random_batch(number, grids=2), mesh, 2))
+        if checkpoints is not None:
+            checkpoints.save(number + 1, state, {"next_step": number + 1}, Experiment())
+    return state
+
+
+def test_restored_on_another_mesh_it_is_bitwise_the_same(tmp_path):
+    first, second = make_mesh(MeshConfig(2, 2, 2)), make_mesh(MeshConfig(1, 4, 2))
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    with jax.set_mesh(first):
+        state = trained(first, 2)
+        checkpoints.save(2, state, {"next_step": 2}, Experiment(seed=5))
+        expected = jax.device_get(state)
+    with jax.set_mesh(second):
+        got = checkpoints.restore(2, abstract(second, jax.eval_shape(init)))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
+    query = got.model.trunk.blocks.attention.query[...]
+    assert query.sharding.mesh.shape == second.shape
+    assert checkpoints.notes(2)[0] == {"next_step": 2}
+    assert checkpoints.notes(2)[1]["seed"] == 5
+    checkpoints.close()
+
+
+def test_a_save_under_way_is_untouched_by_later_steps(tmp_path, mesh):
+    """The next step takes over the saved state's memory while it is written."""
+    checkpoints = Checkpoints(tmp_path, keep=9)
+    trained(mesh, 4, checkpoints)
+    for step in (1, 2, 3):
+        got = checkpoints.restore(step, abstract(mesh, jax.eval_shape(init)))
+        jax.tree.map(np.testing.assert_array_equal, got, trained(mesh, step))
+    checkpoints.close()
+
+
+def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, mesh):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    trained(mesh, 4, checkpoints)
+    checkpoints.close()
+    assert find_checkpoint(str(tmp_path)) == (tmp_path, 4)
+    assert find_checkpoint(f"{tmp_path}@3") == (tmp_path, 3)
+    with pytest.raises(UserError, match="steps here: 3, 4"):
+        find_checkpoint(f"{tmp_path}@1")
+
+
+def test_no_run_and_no_checkpoint_are_told_apart(tmp_path):
+    with pytest.raises(UserError, match="no run here"):
+        find_checkpoint(str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        find_checkpoint(str(tmp_path))

@@ -1,0 +1,154 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.tokens import load_tokens
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import DataConfig, to_json
+from rbs_jax.optim import OptimConfig
+from rbs_jax.train.loop import train
+from rbs_jax.train.metrics import TIME_FIELDS, read_metrics
+from tests.tiny import made_up_documents
+
+
+def timeless(path):
+    return [
+        {name: value for name, value in record.items() if name not in TIME_FIELDS}
+        for record in read_metrics(path / "metrics.jsonl")
+    ]
+
+
+def with_steps(experiment, steps, **optim):
+    return dataclasses.replace(
+        experiment,
+        train=dataclasses.replace(experiment.train, steps=steps),
+        optim=dataclasses.replace(experiment.optim, **optim),
+    )
+
+
+@pytest.fixture
+def unbroken(experiment, tmp_path):
+    return tmp_path / "unbroken", train(experiment, tmp_path / "unbroken")
+
+
+def test_a_run_leaves_its_result_metrics_and_model(unbroken, experiment):
+    out, result = unbroken
+    assert json.loads((out / "result.json").read_text()) == result
+    assert [r["step"] for r in read_metrics(out / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert load_tokens(out).vocab_size <= 300
+    assert result["candidates"] == 4
+    assert result["valid"] is None
+    assert set(result["controls"]) == {"word_overlap", "longer_suffix", "end_position"}
+    assert result["test"]["in_batch"]["n"] > 0
+    assert result["test"] != result["untrained"]
+    assert result["checkpoint"] == f"{out}@6"
+
+
+def test_going_on_after_fewer_steps_equals_an_unbroken_run(unbroken, experiment, tmp_path):
+    out, result = unbroken
+    train(with_steps(experiment, 3), tmp_path / "broken")
+    again = train(experiment, tmp_path / "broken")
+    assert timeless(tmp_path / "broken") == timeless(out)
+    assert again["test"] == result["test"]
+    assert again["untrained"] == result["untrained"]
+
+
+def test_a_finished_run_started_again_changes_nothing(unbroken, experiment):
+    out, result = unbroken
+    before = (out / "metrics.jsonl").read_text()
+    assert train(experiment, out) == result
+    assert (out / "metrics.jsonl").read_text() == before
+
+
+def test_another_mesh_may_take_over(unbroken, experiment, tmp_path):
+    out, _ = unbroken
+    train(with_steps(experiment, 3), tmp_path / "moved")
+    mesh = dataclasses.replace(experiment.mesh, data=2, fsdp=2, tensor=2)
+    train(dataclasses.replace(experiment, mesh=mesh), tmp_path / "moved")
+    for ours, theirs in zip(timeless(tmp_path / "moved"), timeless(out), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+
+
+def test_changed_settings_are_refused_by_name(unbroken, experiment):
+    out, _ = unbroken
+    changed = dataclasses.replace(
+        experiment, model=dataclasses.replace(experiment.model, rope_theta=5.0)
+    )
+    with pytest.raises(UserError, match=r"model\.rope_theta: 10000.0 -> 5.0"):
+        train(changed, out)
+
+
+def test_another_corpus_is_refused(unbroken, experiment, tmp_path, corpora):
+    out, _ = unbroken
+    other = tmp_path / "other"
+    write_corpus(made_up_documents(90, seed=1), other, load_tokens(corpora / "train"), 16, {})
+    changed = dataclasses.replace(experiment, data=DataConfig(train=str(other)))
+    with pytest.raises(UserError, match="another corpus"):
+        train(changed, out)
+
+
+def test_more_steps_of_a_cosine_run_are_refused_since_its_rates_would_differ(experiment, tmp_path):
+    cosine = with_steps(experiment, 2, schedule="cosine")
+    train(cosine, tmp_path / "run")
+    with pytest.raises(UserError, match=r"train\.steps: 2 -> 4"):
+        train(with_steps(cosine, 4), tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(experiment, tmp_path):
+    bad = dataclasses.replace(experiment, optim=OptimConfig(learning_rate=1e30, warmup_steps=1))
+    with pytest.raises(UserError, match=r"step \d: loss .*learning-rate"):
+        train(bad, tmp_path / "run")
+    steps = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert all(r["loss"] == r["loss"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl"))
+    assert max(steps, default=0) < 6
+
+
+def test_metrics_hold_what_they_promise(unbroken):
+    record = read_metrics(unbroken[0] / "metrics.jsonl")[0]
+    assert set(TIME_FIELDS) < set(record)
+    assert {"loss", "bradley_terry", "centering", "pair_accuracy", "top1"} < set(record)
+    assert {"reward_positive", "reward_negative", "reward_spread", "grad_norm"} < set(record)
+    assert record["loss"] == pytest.approx(record["bradley_terry"] + record["centering"])
+    assert 0 <= record["data_wait_share"] <= 1
+
+
+def run_cli(experiment, folder, out):
+    config = folder / "config.py"
+    config.write_text(
+        "from rbs_jax.experiment import from_json\n"
+        f"experiment = from_json({to_json(experiment)!r})\n"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "rbs_jax", "train", str(config), "--out", str(out)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, text=True)
+
+
+def test_a_killed_run_started_again_has_the_metrics_of_an_unbroken_one(experiment, tmp_path):
+    longer = with_steps(experiment, 60)
+    longer = dataclasses.replace(
+        longer, train=dataclasses.replace(longer.train, checkpoint_every=7)
+    )
+    killed, metrics = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
+    process = run_cli(longer, tmp_path, killed)
+    give_up = time.monotonic() + 120
+    while len(read_metrics(metrics)) < 10 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 10 <= len(read_metrics(metrics)) < 60
+    assert run_cli(longer, tmp_path, killed).wait() == 0
+    assert run_cli(longer, tmp_path, tmp_path / "unbroken").wait() == 0
+    assert timeless(killed) == timeless(tmp_path / "unbroken")
+    results = [
+        json.loads((tmp_path / n / "result.json").read_text()) for n in ("killed", "unbroken")
+    ]
+    assert results[0]["test"] == results[1]["test"]
+    assert jax.device_count() == 8  # the processes had one device each, this one is untouched

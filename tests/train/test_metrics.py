@@ -1,0 +1,37 @@
+import json
+
+from rbs_jax.train.metrics import Metrics, read_metrics, write_json
+
+RECORD = {"loss": 0.5, "pair_accuracy": 0.5, "top1": 0.1, "pairs_per_second": 9.0}
+
+
+def record(step):
+    return RECORD | {"step": step}
+
+
+def test_starting_again_cuts_back_to_the_restored_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(record(step)) + "\n" for step in (1, 2, 3, 4)))
+    metrics = Metrics(path, start=2, steps=9)
+    metrics.write(record(3) | {"loss": 0.25})
+    metrics.close()
+    assert [(r["step"], r["loss"]) for r in read_metrics(path)] == [(1, 0.5), (2, 0.5), (3, 0.25)]
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(record(1)) + "\n" + json.dumps(record(2))[:20])
+    assert [r["step"] for r in read_metrics(path)] == [1]
+
+
+def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys):
+    metrics = Metrics(tmp_path / "metrics.jsonl", start=0, steps=9)
+    metrics.write(record(3))
+    metrics.close()
+    assert capsys.readouterr().out.startswith("step 3/9 loss 0.5000 pair 0.500 top1 0.100")
+
+
+def test_json_is_written_whole_with_nothing_left_beside(tmp_path):
+    write_json(tmp_path / "result.json", {"a": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+    assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
