@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,15 +183,21 @@ def parse(args: Sequence[str]) -> Command:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"perhaps {close[0]}" if close else f"there are {', '.join(COMMANDS)}"
         raise UserError(f"no command {name!r}; {hint}")
-    default = None
-    if name == "train" and rest and not rest[0].startswith("-"):
-        default = Train(Path(rest[0]), experiment=load_experiment(Path(rest[0])))
+    command = _parse(name, rest, default=None)
+    if isinstance(command, Train):
+        # The config's own values are the defaults, once we know which file it is.
+        default = Train(command.config, experiment=load_experiment(command.config))
+        command = _parse(name, rest, default)
+    return command
+
+
+def _parse(name: str, args: Sequence[str], default: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 COMMANDS[name],
-                args=rest,
+                args=args,
                 prog=f"rbs {name}",
                 default=default,
                 config=(tyro.conf.AvoidSubcommands,),
@@ -202,14 +209,16 @@ def parse(args: Sequence[str]) -> Command:
 
 
 def _one_line(box: str) -> str:
-    """The first paragraph of a framed message and its suggestion, without the frame."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    paragraphs = [" ".join(part.split("\n")) for part in "\n".join(lines).split("─" * 10)]
-    said = [part.strip("─ \n") for part in paragraphs]
-    kept = [part for part in said[1:] if part.startswith("Perhaps you meant")]
-    first = kept[0].split(" ") if kept else []
-    suggestion = f"; perhaps you meant {first[3]}" if len(first) > 3 else ""
-    return said[0].rstrip(".") + suggestion
+    """What a framed message says first, and its suggestion, without frame and help texts."""
+    lines = [line.strip(" │|") for line in box.splitlines() if line[:1] not in "╭╰+"]
+    said, *others = re.split("[─-]{10,}", "\n".join(lines))
+    if "╭" not in box:  # without Unicode, the frame's title is a paragraph of its own
+        said, *others = others
+    first, *rest = said.strip().splitlines()
+    flags = [line for line in rest if line.startswith("-") or not first.startswith("Missing")]
+    suggested = re.search(r"Perhaps you meant:\s+(\S+)", "\n".join(others))
+    hint = f"; perhaps you meant {suggested[1]}" if suggested else ""
+    return " ".join([first, *flags]).rstrip(".") + hint
 
 
 def run() -> None:

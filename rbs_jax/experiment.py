@@ -16,6 +16,7 @@ from rbs_jax.model.config import TransformerConfig
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
+from rbs_jax.train.heldout import HeldoutConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,6 @@ class TrainConfig:
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 2
     """Newest checkpoints kept."""
-    heldout_grids: int = 64
-    """Grids scored for each held-out figure, at most."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -64,6 +63,7 @@ class Experiment:
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    heldout: HeldoutConfig = HeldoutConfig()
     mesh: MeshConfig = MeshConfig()
     seed: int = 0
     """Seed of the weights, the order of blocks and the held-out grids."""
@@ -78,6 +78,7 @@ class Experiment:
         for axis, size, name, field in (
             ("data", self.mesh.data, "grid.grids_per_step", self.grid.grids_per_step),
             ("fsdp", self.mesh.fsdp, "grid.prefixes", self.grid.prefixes),
+            ("fsdp", self.mesh.fsdp, "heldout.candidates", self.heldout.candidates),
             ("fsdp", self.mesh.fsdp, "model.width", self.model.width),
             ("tensor", self.mesh.tensor, "model.num_kv_heads", self.model.num_kv_heads),
             ("tensor", self.mesh.tensor, "model.mlp_width", self.model.mlp_width),
@@ -100,12 +101,13 @@ def load_experiment(path: Path) -> Experiment:
         raise UserError(f"{path}: no such config file")
     try:
         value = runpy.run_path(str(path)).get("experiment")
-    except Exception as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to mend
         lines = [e.tb_lineno for e in _frames(error) if e.tb_frame.f_code.co_filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else f"{path}"
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line and not lines else where
-        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+        message = " ".join(str(error).split())
+        raise UserError(f"{where}: {type(error).__name__}: {message}") from error
     if not isinstance(value, Experiment):
         raise UserError(f"{path}: defines no `experiment = Experiment(...)`")
     return value

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rbs_jax.data.corpus import Manifest, refuse_existing, write_corpus
+from rbs_jax.data.corpus import refuse_existing, write_corpus
+from rbs_jax.data.manifest import Manifest
 from rbs_jax.data.sources import find_files, read_documents
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
@@ -42,7 +43,7 @@ def _tokens(tokenizer: str, files: Sequence[Path], text_field: str) -> Tokens:
     if not tokenizer.startswith(TRAIN):
         return load_tokens(Path(tokenizer))
     size = tokenizer.removeprefix(TRAIN)
-    if not size.isdecimal():
+    if not size.isdecimal() or len(size) > 8:
         raise UserError(
             f"--tokenizer {tokenizer}: expected train:VOCAB with a number of ids, as train:8192"
         )

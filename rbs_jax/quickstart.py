@@ -15,6 +15,7 @@ from rbs_jax.eval.report import heldout_table, learning_curve
 from rbs_jax.experiment import DataConfig, Experiment, TrainConfig
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.optim import OptimConfig
+from rbs_jax.train.heldout import HeldoutConfig
 from rbs_jax.train.loop import train
 
 PACKAGES = {
@@ -55,11 +56,12 @@ def settings(corpora: Path, fast: bool) -> Experiment:
         grid=GridConfig(prefixes=16),
         model=TransformerConfig(vocab_size=VOCABULARY, dtype="float32", scan_unroll=3),
         optim=OptimConfig(learning_rate=3e-3, warmup_steps=40, schedule="cosine"),
-        train=TrainConfig(steps=300, log_every=5, heldout_grids=128),
+        train=TrainConfig(steps=300, log_every=5),
     )
     if fast:
-        short = dataclasses.replace(experiment.train, steps=30, heldout_grids=8)
-        experiment = dataclasses.replace(experiment, train=short)
+        short = dataclasses.replace(experiment.train, steps=30)
+        few = HeldoutConfig(grids=8)
+        experiment = dataclasses.replace(experiment, train=short, heldout=few)
     return experiment
 
 

@@ -10,6 +10,7 @@ import rbs_jax
 ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
+    {"files"},
     {"sharding"},
     {"data", "model", "objective", "optim"},
     {"experiment", "prepare", "train"},
@@ -78,7 +79,7 @@ def test_there_is_no_cycle():
 
 def test_the_data_room_imports_no_jax():
     for module, path in modules():
-        if room(module) in {"data", "shapes", "errors"}:
+        if room(module) in {"data", "shapes", "errors", "files"}:
             heavy = {name.split(".")[0] for name in imports(path)} & {
                 "jax",
                 "jaxlib",

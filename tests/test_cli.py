@@ -241,6 +241,8 @@ def test_what_cannot_be_prepared_is_named(mistake, changed, said):
 def test_a_corpus_is_never_written_over(folder, corpus, mistake):
     before = {path: path.read_bytes() for path in (folder / corpus).iterdir()}
     assert "corpus: already exists" in mistake(*prepare(corpus))
+    # Refused before any text is read, which may take long.
+    assert "corpus: already exists" in mistake(*prepare(corpus, text="missing.jsonl"))
     assert before == {path: path.read_bytes() for path in (folder / corpus).iterdir()}
 
 

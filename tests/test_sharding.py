@@ -6,8 +6,8 @@ from rbs_jax.sharding import MeshConfig, activation_spec, make_mesh, weight_spec
 
 
 def test_a_letter_lives_where_the_tables_say():
-    assert activation_spec("GPSTKQH") == ("data", "fsdp", None, None, "tensor", None, None)
-    assert weight_spec("LDKQH") == (None, "fsdp", "tensor", None, None)
+    assert tuple(activation_spec("GPSTKQH")) == ("data", "fsdp", None, None, "tensor", None, None)
+    assert tuple(weight_spec("LDKQH")) == (None, "fsdp", "tensor", None, None)
 
 
 def test_an_unknown_letter_is_refused():

@@ -1,4 +1,4 @@
-"""A corpus on disk: shards of blocks that TFDS reads, a tokenizer and a manifest.
+"""Writing a corpus: shards of blocks that TFDS reads, a tokenizer and a manifest.
 
 CORPUS/manifest.json               what it holds, its fingerprint and how it was made
 CORPUS/tokenizer.json              with tokenizer_config.json beside it
@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import flags
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from tensorflow_datasets.core import example_serializer
 
 from rbs_jax.data.blocks import pack
-from rbs_jax.data.tokens import Tokens, load_tokens
+from rbs_jax.data.manifest import NAME, SPLIT, Manifest, shard_name
+from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
+from rbs_jax.files import make_folder
 
-NAME, SPLIT = "blocks", "train"
 SHARD_CHARACTERS = 16_000_000
 """Text a shard holds at least, but for the last [characters]."""
 ENCODE_DOCUMENTS = 512
@@ -47,31 +47,6 @@ class Shard(NamedTuple):
     bytes: int
     sha256: str
     """Of the blocks' ids and documents, in order."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a corpus holds and how it was made."""
-
-    fingerprint: str
-    """Hash of all blocks, the tokenizer and the block length: equal corpora, equal fingerprint."""
-    block_length: int
-    """Ids of a block [tokens]."""
-    block_count: int
-    token_count: int
-    """Ids in blocks [tokens]."""
-    dropped_token_count: int
-    """Ids left over at the end of a shard [tokens]."""
-    document_count: int
-    """Documents with text."""
-    empty_document_count: int
-    """Documents without text, left out."""
-    vocab_size: int
-    tokenizer_sha256: str
-    end_of_document: str
-    settings: dict[str, object]
-    """How it was made: the sources' names, the text field, whatever else the maker notes."""
-    shards: tuple[dict[str, object], ...] = ()
 
 
 def _features(block_length: int) -> tfds.features.FeaturesDict:
@@ -176,7 +151,7 @@ def write_corpus(
             f"block length {block_length}: a block needs a prefix and a suffix, at least 2 ids"
         )
     refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         shards: list[Shard] = []
@@ -244,8 +219,7 @@ def _write_tfds(folder: Path, shards: Sequence[Shard], block_length: int) -> Non
         filetype_suffix="array_record",
     )
     for index in range(len(shards)):
-        name = f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{len(shards):05d}"
-        os.replace(folder / f"shard-{index:05d}", folder / name)
+        os.replace(folder / f"shard-{index:05d}", folder / shard_name(index, len(shards)))
     split_info = tfds.core.SplitInfo(
         name=SPLIT,
         shard_lengths=[shard.blocks for shard in shards],
@@ -260,72 +234,3 @@ def _write_tfds(folder: Path, shards: Sequence[Shard], block_length: int) -> Non
         description="Blocks of token ids, each with the first and last document it touches.",
         check_data=False,
     )
-
-
-class Blocks(NamedTuple):
-    """Rows of a corpus."""
-
-    tokens: np.ndarray
-    """[rows, block_length], int32."""
-    documents: np.ndarray
-    """[rows, 2], int64: first and last document of each."""
-
-
-class Corpus:
-    """A prepared corpus, opened for reading."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open `folder`.
-
-        Raises:
-          UserError: it is no corpus, or a shard is missing or cut short.
-        """
-        self.folder = folder
-        self.manifest = read_manifest(folder)
-        self._check_shards()
-        if not flags.FLAGS.is_parsed():  # tfds reads absl flags, which only absl apps parse
-            flags.FLAGS.mark_as_parsed()
-        self._source = tfds.builder_from_directory(str(folder)).as_data_source(SPLIT)
-
-    def _check_shards(self) -> None:
-        # ArrayRecord's reader raises nothing for a missing or broken file: it is just empty.
-        shards = self.manifest.shards
-        for index, shard in enumerate(shards):
-            path = self.folder / f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{len(shards):05d}"
-            if not path.is_file():
-                raise UserError(f"{path}: shard is missing; prepare the corpus again")
-            reader = ArrayRecordReader(str(path))
-            whole = path.stat().st_size == shard["bytes"] and reader.ok()
-            reader.close()
-            if not whole:
-                raise UserError(f"{path}: shard is broken; prepare the corpus again")
-
-    def __len__(self) -> int:
-        return self.manifest.block_count
-
-    def read(self, indices: Sequence[int]) -> Blocks:
-        """The blocks at these indices, fetched in one call."""
-        rows = self._source.__getitems__([int(index) for index in indices])
-        return Blocks(
-            np.stack([row["tokens"] for row in rows]), np.stack([row["documents"] for row in rows])
-        )
-
-    def tokens(self) -> Tokens:
-        """The corpus's tokenizer."""
-        return load_tokens(self.folder)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a corpus.
-
-    Raises:
-      UserError: there is none, or it cannot be understood.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise UserError(f"{folder}: no corpus here (no manifest.json); make one with `rbs prepare`")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**fields | {"shards": tuple(fields["shards"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a manifest of this version: {error}") from error

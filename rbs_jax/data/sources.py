@@ -31,6 +31,8 @@ def find_files(sources: Iterable[str]) -> list[Path]:
     """
     files: list[Path] = []
     for source in sources:
+        if not source:
+            raise UserError("an empty name stands among the sources")
         path = Path(source)
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
@@ -70,7 +72,7 @@ def _parse_object(line: bytes, where: str) -> dict[str, object]:
         fields = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 at byte {error.start} of the line") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(fields).__name__}")
@@ -97,17 +99,25 @@ def text_of(record: Record, field: str) -> str:
     Raises:
       UserError: it is not, naming the line, the field and the fields that are there.
     """
-    text = record.fields.get(field)
     if field not in record.fields:
         there = ", ".join(map(repr, record.fields)) or "none"
         raise UserError(f"{record.where}: no field {field!r}; fields here: {there}")
-    if not isinstance(text, str):
-        raise UserError(f"{record.where}: field {field!r} is {type(text).__name__}, not a string")
+    return checked_text(record.fields[field], f"{record.where}: field {field!r}")
+
+
+def checked_text(value: object, what: str) -> str:
+    """The value, if it is a string that UTF-8 can hold.
+
+    Raises:
+      UserError: it is not, naming `what` it is.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{what} is {type(value).__name__}, not a string")
     try:
-        text.encode("utf-8")
+        value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"{record.where}: field {field!r} holds a lone surrogate") from error
-    return text
+        raise UserError(f"{what} holds a lone surrogate") from error
+    return value
 
 
 def _read_text(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from rbs_jax.data.corpus import Blocks, Corpus
+from rbs_jax.data.reader import Blocks, Corpus
 from rbs_jax.data.split import SplitConfig, split
 from rbs_jax.errors import UserError
 from rbs_jax.shapes import GridBatch, TokenGrid
@@ -66,9 +66,10 @@ class Stream:
         self, corpus: Corpus, split_config: SplitConfig, grid: GridConfig, seed: int
     ) -> None:
         """Raises UserError where the corpus is too small for one step or one pair."""
-        check_fits(corpus, split_config, grid.prefixes * grid.grids_per_step)
         self._corpus, self._split, self._grid = corpus, split_config, grid
         self._per_step = grid.prefixes * grid.grids_per_step
+        setting = "--grid.prefixes or --grid.grids-per-step"
+        check_fits(corpus, split_config, self._per_step, setting)
         self.steps_per_epoch = len(corpus) // self._per_step
         epoch = grain.MapDataset.range(len(corpus)).seed(seed).shuffle()
         self._order = epoch[: self.steps_per_epoch * self._per_step].repeat()
@@ -91,8 +92,8 @@ class Stream:
         return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
 
 
-def check_fits(corpus: Corpus, split_config: SplitConfig, blocks: int) -> None:
-    """Whether a corpus has blocks of L1 + L2 ids, and as many as asked for.
+def check_fits(corpus: Corpus, split_config: SplitConfig, blocks: int, setting: str) -> None:
+    """Whether a corpus has blocks of L1 + L2 ids, and as many as a `setting` asks for.
 
     Raises:
       UserError: it has not, with the numbers.
@@ -107,5 +108,5 @@ def check_fits(corpus: Corpus, split_config: SplitConfig, blocks: int) -> None:
     if len(corpus) < blocks:
         raise UserError(
             f"{corpus.folder}: {len(corpus)} blocks are fewer than the {blocks} of one batch; "
-            "add text or lower --grid.prefixes or --grid.grids-per-step"
+            f"add text or lower {setting}"
         )

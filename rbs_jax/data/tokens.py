@@ -18,19 +18,21 @@ class Tokens:
     """A Hugging Face tokenizer, and the id that ends a document.
 
     No special tokens are added and nothing is truncated or padded, whatever the
-    tokenizer's file asks for.
+    tokenizer's file asks for. A special token's name inside a text is plain text:
+    no document can forge an end.
     """
 
     def __init__(self, tokenizer: Tokenizer, end: str) -> None:
+        self.sha256 = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.end = end
         end_id = tokenizer.token_to_id(end)
         assert end_id is not None, f"{end} is no token"
         self.end_id: int = end_id
         self.vocab_size: int = max(tokenizer.get_vocab().values()) + 1
-        self.sha256 = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, in one parallel call."""
@@ -97,7 +99,10 @@ def _named_end(config: Path) -> str | None:
         named = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{config}: not a JSON object: {error}") from error
-    return named.get("content") if isinstance(named, dict) else named
+    named = named.get("content") if isinstance(named, dict) else named
+    if named is not None and not isinstance(named, str):
+        raise UserError(f"{config}: eos_token is {type(named).__name__}, not a string")
+    return named
 
 
 def train_tokens(texts: Iterable[str], vocab_size: int) -> Tokens:

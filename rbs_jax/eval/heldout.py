@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 
-from rbs_jax.data.corpus import Corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.errors import UserError
+from rbs_jax.files import make_folder, write_json
 from rbs_jax.model.reward import init_reward_model
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
 from rbs_jax.train.heldout import MEASURES, Heldout
-from rbs_jax.train.metrics import write_json
 
 
 def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
@@ -33,13 +33,10 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
             raise UserError(
                 f"{data}: not the model's tokenizer; prepare it with --tokenizer {folder}"
             )
-        grid = experiment.grid
-        heldout = Heldout(
-            corpus, experiment.split, grid.prefixes, experiment.train.heldout_grids, experiment.seed
-        )
-        figures = heldout.figures(loaded.model, mesh, grid.grids_per_step)
+        heldout = Heldout(corpus, experiment.split, experiment.heldout, experiment.seed)
+        figures = heldout.figures(loaded.model, mesh)
         fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
-        untrained = heldout.figures(fresh, mesh, grid.grids_per_step)
+        untrained = heldout.figures(fresh, mesh)
     controls = heldout.controls()
     headline = figures["in_batch"]
     longer = controls["longer_suffix"]["in_batch"]["pair_accuracy"]
@@ -62,12 +59,12 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
             "chance": 0.5,
         },
         "heldout": {
-            "candidates": grid.prefixes,
+            "candidates": experiment.heldout.candidates,
             "test": figures,
             "untrained": untrained,
             "controls": controls,
         },
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_json(out / "result.json", result)
     return result

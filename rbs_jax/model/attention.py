@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import constant, projection, residual, rms_norm, rotate, widen
+from rbs_jax.model.layers import constant, normal, rms_norm, rotate, widen
 from rbs_jax.sharding import einsum, gather
 
 
@@ -95,10 +95,10 @@ class Attention(nnx.Module):
     def __init__(self, key: Array, config: TransformerConfig) -> None:
         query, keys, values, out = jax.random.split(key, 4)
         self.eps = config.norm_eps
-        self.query = projection(query, "LDKQH", config, inputs="D")
-        self.key = projection(keys, "LDKH", config, inputs="D")
-        self.value = projection(values, "LDKH", config, inputs="D")
-        self.out = residual(out, "LKQHD", config, inputs="KQH")
+        self.query = normal(query, "LDKQH", config)
+        self.key = normal(keys, "LDKH", config)
+        self.value = normal(values, "LDKH", config)
+        self.out = normal(out, "LKQHD", config)
         self.biases = QkvBiases(config) if config.qkv_bias else None
         self.norms = QkNorms(config) if config.qk_norm else None
 

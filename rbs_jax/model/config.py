@@ -52,8 +52,8 @@ class TransformerConfig:
     """RMSNorm over each query and key head (Qwen3)."""
     tied_embeddings: bool = True
     """Whether the vocabulary head is the embedding table (a reward model has none)."""
-    head_scale: float = 0.02
-    """Standard deviation of a new reward head's normal draws."""
+    init_scale: float = 0.02
+    """Standard deviation of fresh weights, the head's too, all drawn from a normal."""
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Compute dtype of the trunk; parameters, head and scores are float32 (float64: tests)."""
     remat: Literal["none", "dots", "full"] = "none"

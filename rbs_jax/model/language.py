@@ -4,7 +4,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import projection
+from rbs_jax.model.layers import normal
 from rbs_jax.model.transformer import Transformer
 from rbs_jax.sharding import einsum
 
@@ -13,7 +13,7 @@ class VocabularyHead(nnx.Module):
     """Logits over the vocabulary; the embedding table itself where embeddings are tied."""
 
     def __init__(self, key: Array, config: TransformerConfig) -> None:
-        self.weight = None if config.tied_embeddings else projection(key, "VD", config, inputs="D")
+        self.weight = None if config.tied_embeddings else normal(key, "VD", config)
 
     def logits(
         self, trunk: Transformer, x_GPSTD: Float[Array, "G P S T D"]

@@ -16,23 +16,11 @@ def shape_of(letters: str, config: TransformerConfig) -> tuple[int, ...]:
     return tuple(config.sizes()[letter] for letter in letters)
 
 
-def normal(key: Array, letters: str, config: TransformerConfig, scale: float) -> nnx.Param[Array]:
-    """A float32 weight drawn from N(0, scale^2), born in its sharding."""
+def normal(key: Array, letters: str, config: TransformerConfig) -> nnx.Param[Array]:
+    """A float32 weight drawn from N(0, init_scale^2), born in its sharding."""
     shape, spec = shape_of(letters, config), weight_spec(letters)
-    return nnx.Param(scale * jax.random.normal(key, shape, jnp.float32, out_sharding=spec))
-
-
-def projection(
-    key: Array, letters: str, config: TransformerConfig, inputs: str
-) -> nnx.Param[Array]:
-    """A weight drawn at 1/sqrt(fan in), the fan in being the product of the `inputs` axes."""
-    return normal(key, letters, config, math.prod(shape_of(inputs, config)) ** -0.5)
-
-
-def residual(key: Array, letters: str, config: TransformerConfig, inputs: str) -> nnx.Param[Array]:
-    """A `projection` back to the residual stream, smaller by the root of how many add up in it."""
-    fan_in = math.prod(shape_of(inputs, config))
-    return normal(key, letters, config, (2 * config.num_layers * fan_in) ** -0.5)
+    drawn = jax.random.normal(key, shape, jnp.float32, out_sharding=spec)
+    return nnx.Param(config.init_scale * drawn)
 
 
 def constant(value: float, letters: str, config: TransformerConfig) -> nnx.Param[Array]:
@@ -92,9 +80,9 @@ class Mlp(nnx.Module):
 
     def __init__(self, key: Array, config: TransformerConfig) -> None:
         gate, up, down = jax.random.split(key, 3)
-        self.gate = projection(gate, "LDF", config, inputs="D")
-        self.up = projection(up, "LDF", config, inputs="D")
-        self.down = residual(down, "LFD", config, inputs="F")
+        self.gate = normal(gate, "LDF", config)
+        self.up = normal(up, "LDF", config)
+        self.down = normal(down, "LFD", config)
 
     def __call__(self, x_GPSTD: Float[Array, "G P S T D"]) -> Float[Array, "G P S T D"]:
         gate_GPSTF = einsum("GPSTD,DF->GPSTF", x_GPSTD, self.gate[...])

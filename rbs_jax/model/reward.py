@@ -18,7 +18,7 @@ class RewardModel(nnx.Module):
     def __init__(self, key: Array, config: TransformerConfig) -> None:
         trunk, head = jax.random.split(key)
         self.trunk = Transformer(trunk, config)
-        self.head = normal(head, "D", config, config.head_scale)
+        self.head = normal(head, "D", config)
 
     def rewards(
         self, x_GPSTD: Float[Array, "G P S T D"], lengths_GPS: Int[Array, "G P S"]

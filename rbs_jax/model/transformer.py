@@ -51,7 +51,7 @@ class Transformer(nnx.Module):
     def __init__(self, key: Array, config: TransformerConfig) -> None:
         embedding, blocks = jax.random.split(key)
         self.config = config
-        self.embedding = normal(embedding, "VD", config, 1.0)
+        self.embedding = normal(embedding, "VD", config)
         self.blocks = Block(blocks, config)
         self.final_norm = constant(1.0, "D", config)
 

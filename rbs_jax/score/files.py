@@ -10,8 +10,9 @@ from typing import Any, TextIO
 import jax
 from tqdm import tqdm
 
-from rbs_jax.data.sources import Record, read_jsonl, text_of
+from rbs_jax.data.sources import Record, checked_text, read_jsonl, text_of
 from rbs_jax.errors import UserError
+from rbs_jax.files import make_folder
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
@@ -39,7 +40,7 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     with jax.set_mesh(mesh):
         scorer = Scorer(load_model(folder, step, mesh), mesh)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         beside = out.with_name(out.name + ".partial")
         try:
             with beside.open("w", encoding="utf-8") as lines:
@@ -59,7 +60,7 @@ def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
             responses = [_responses_of(record) for record in records]
             scores = scorer.score(prompts, responses)
             for record, own in zip(records, scores, strict=True):
-                out.write(json.dumps(record.fields | {"scores": own}, ensure_ascii=False) + "\n")
+                out.write(json.dumps(record.fields | {"scores": own}) + "\n")
                 counts["lines"] += 1
                 counts["responses"] += len(own)
                 counts["null_scores"] += own.count(None)
@@ -82,9 +83,7 @@ def _responses_of(record: Record) -> list[str]:
     responses = record.fields.get("responses")
     if not isinstance(responses, list):
         raise UserError(f"{record.where}: field 'responses' must be a list of strings")
-    for index, response in enumerate(responses):
-        if not isinstance(response, str):
-            raise UserError(
-                f"{record.where}: responses[{index}] is {type(response).__name__}, not a string"
-            )
-    return responses
+    return [
+        checked_text(response, f"{record.where}: responses[{index}]")
+        for index, response in enumerate(responses)
+    ]

@@ -77,8 +77,11 @@ class Checkpoints:
         """Steps of all whole checkpoints, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def close(self) -> None:
-        """Wait for saves under way."""
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for saves under way, whatever ended the run."""
         self._manager.close()
 
 
@@ -103,9 +106,8 @@ def find_checkpoint(name: str) -> tuple[Path, int]:
         raise UserError(
             f"{folder}: no run here (no checkpoints folder); train one with `rbs train`"
         )
-    checkpoints = Checkpoints(folder, keep=1)
-    steps = checkpoints.steps()
-    checkpoints.close()
+    with Checkpoints(folder, keep=1) as checkpoints:
+        steps = checkpoints.steps()
     if not steps:
         raise UserError(f"{folder}: the run has no whole checkpoint yet")
     if folder == Path(name):
@@ -117,17 +119,14 @@ def find_checkpoint(name: str) -> tuple[Path, int]:
 
 def read_experiment(folder: Path, step: int) -> Experiment:
     """The experiment that a checkpoint belongs to."""
-    checkpoints = Checkpoints(folder, keep=1)
-    _, config = checkpoints.notes(step)
-    checkpoints.close()
-    return from_json(config)
+    with Checkpoints(folder, keep=1) as checkpoints:
+        return from_json(checkpoints.notes(step)[1])
 
 
 def load_model(folder: Path, step: int, mesh: Mesh) -> LoadedModel:
     """The parameters of a checkpoint on the ambient mesh, with its experiment and tokenizer."""
     experiment = read_experiment(folder, step)
     shapes = jax.eval_shape(lambda: RewardModel(jax.random.key(0), experiment.model))
-    checkpoints = Checkpoints(folder, keep=1)
-    model = checkpoints.restore_model(step, abstract(mesh, shapes))
-    checkpoints.close()
+    with Checkpoints(folder, keep=1) as checkpoints:
+        model = checkpoints.restore_model(step, abstract(mesh, shapes))
     return LoadedModel(model, experiment, load_tokens(folder), step)

@@ -5,6 +5,7 @@ of other blocks (in_batch), those of its own document (same_document), and
 those that share at least as many words with the prefix (balanced)?
 """
 
+import dataclasses
 import re
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.corpus import Corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.stream import check_fits, make_batch, same_document
+from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.objective import pair_wins, top1_wins
 from rbs_jax.shapes import GridBatch
@@ -27,6 +29,20 @@ BOOTSTRAP_DRAWS = 2000
 
 Figures = dict[str, dict[str, Any]]
 """measure -> {"pair_accuracy", "ci95", "top1", "top1_ci95", "n", "prefixes", "grids"}."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldoutConfig:
+    """How the held-out figures are measured; the same for every training recipe."""
+
+    candidates: int = 16
+    """Prefixes of a held-out grid, and suffixes that each has to choose from."""
+    grids: int = 64
+    """Grids scored for each figure, at most."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2 or self.grids < 1:
+            raise UserError("heldout.candidates must be at least 2 and heldout.grids at least 1")
 
 
 class HeldoutGrids(NamedTuple):
@@ -44,11 +60,11 @@ class Heldout:
     """
 
     def __init__(
-        self, corpus: Corpus, split_config: SplitConfig, prefixes: int, grids: int, seed: int
+        self, corpus: Corpus, split_config: SplitConfig, config: HeldoutConfig, seed: int
     ) -> None:
         """Raises UserError where the corpus has not one grid's blocks."""
-        check_fits(corpus, split_config, prefixes)
-        self.candidates = prefixes
+        prefixes, grids = config.candidates, config.grids
+        check_fits(corpus, split_config, prefixes, "--heldout.candidates")
         count = len(corpus) // prefixes
         chance = np.random.default_rng(seed)
         scattered = chance.permutation(len(corpus))[: count * prefixes].reshape(count, prefixes)
@@ -59,10 +75,10 @@ class Heldout:
         }
         self._grids["balanced"] = _balanced(self._grids["in_batch"])
 
-    def figures(self, model: RewardModel, mesh: Mesh, grids_per_call: int) -> Figures:
+    def figures(self, model: RewardModel, mesh: Mesh) -> Figures:
         """The model's figures on all three measures."""
         rewards = {
-            name: _rewards(model, self._grids[name].batch, mesh, grids_per_call)
+            name: _rewards(model, self._grids[name].batch, mesh)
             for name in ("in_batch", "same_document")
         }
         rewards["balanced"] = rewards["in_batch"]
@@ -134,9 +150,9 @@ def _balanced(grids: HeldoutGrids) -> HeldoutGrids:
 _score_grid = jax.jit(score_grid)
 
 
-def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh, grids_per_call: int) -> np.ndarray:
-    """Rewards of all grids, `grids_per_call` at a time; the last call is filled up and cut."""
-    count = len(batch.positive)
+def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh) -> np.ndarray:
+    """Rewards of all grids, one a data shard at a time; the last call is filled up and cut."""
+    count, grids_per_call = len(batch.positive), mesh.shape["data"]
     rewards = []
     for at in range(0, count, grids_per_call):
         rows = np.minimum(np.arange(at, at + grids_per_call), count - 1)

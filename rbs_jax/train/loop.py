@@ -10,23 +10,25 @@ OUT/result.json       held-out figures after the last
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from rbs_jax.data.corpus import Corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import Stream
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, differences, to_json
+from rbs_jax.files import make_folder, write_json
+from rbs_jax.objective import Metrics as StepMetrics
 from rbs_jax.optim import learning_rate, make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.heldout import Heldout
-from rbs_jax.train.metrics import Metrics, read_metrics, write_json
+from rbs_jax.train.metrics import Metrics, read_metrics
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
 
@@ -40,7 +42,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     In order:
       1. open the corpora and check that they fit the model;
       2. take up the newest whole checkpoint, or fresh weights from the seed;
-      3. measure the untrained model, once in the life of the folder;
+      3. measure the untrained model, before the first step;
       4. step, log, save;
       5. measure the trained model.
 
@@ -50,28 +52,23 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     """
     mesh = make_mesh(experiment.mesh)
     corpora = open_corpora(experiment)
-    with jax.set_mesh(mesh):
+    corpus = corpora.pop("train")
+    stream = Stream(corpus, experiment.split, experiment.grid, experiment.seed)
+    heldout = {
+        name: Heldout(other, experiment.split, experiment.heldout, experiment.seed)
+        for name, other in corpora.items()
+    }
+    make_folder(out)
+    with jax.set_mesh(mesh), Checkpoints(out, experiment.train.keep) as checkpoints:
         optimizer = make_optimizer(experiment.optim, experiment.train.steps)
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoints = Checkpoints(out, experiment.train.keep)
-        try:
-            heldout = {
-                name: _heldout(corpus, experiment)
-                for name, corpus in corpora.items()
-                if name != "train"
-            }
-            start, state = _restore_or_init(
-                experiment, corpora["train"], optimizer, checkpoints, mesh
-            )
-            corpora["train"].tokens().save(out)
-            untrained = _untrained(out / "untrained.json", heldout, experiment, mesh)
-            state = _run(
-                experiment, corpora["train"], optimizer, checkpoints, mesh, out, start, state
-            )
-        finally:
-            checkpoints.close()
-        figures = _figures(heldout, state, experiment, mesh)
-    result = _result(experiment, out, figures, untrained, heldout)
+        start, state = _restore_or_init(experiment, corpus, optimizer, checkpoints, mesh)
+        corpus.tokens().save(out)
+        if start == 0:
+            write_json(out / "untrained.json", _figures(heldout, state, mesh))
+        run = _Run(experiment, out, mesh, stream, optimizer, checkpoints)
+        state = run.steps(start, state, corpus.manifest.fingerprint)
+        figures = _figures(heldout, state, mesh)
+    result = _result(experiment, out, figures, heldout)
     write_json(out / "result.json", result)
     return result
 
@@ -106,21 +103,8 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     return corpora
 
 
-def _heldout(corpus: Corpus, experiment: Experiment) -> Heldout:
-    return Heldout(
-        corpus,
-        experiment.split,
-        experiment.grid.prefixes,
-        experiment.train.heldout_grids,
-        experiment.seed,
-    )
-
-
-def _figures(
-    heldout: dict[str, Heldout], state: TrainState, experiment: Experiment, mesh: Mesh
-) -> dict[str, Any]:
-    grids = experiment.grid.grids_per_step
-    return {name: grid.figures(state.model, mesh, grids) for name, grid in heldout.items()}
+def _figures(heldout: dict[str, Heldout], state: TrainState, mesh: Mesh) -> dict[str, Any]:
+    return {name: grids.figures(state.model, mesh) for name, grids in heldout.items()}
 
 
 def _restore_or_init(
@@ -158,64 +142,50 @@ def _restore_or_init(
     return start, checkpoints.restore(start, abstract(mesh, jax.eval_shape(init)))
 
 
-def _untrained(
-    path: Path, heldout: dict[str, Heldout], experiment: Experiment, mesh: Mesh
-) -> dict[str, Any]:
-    """Held-out figures of the fresh weights; kept, so that a resumed run need not measure again."""
-    if not path.is_file():
-        fresh = jax.jit(lambda: init_state(experiment.model, optax.identity(), experiment.seed))()
-        write_json(path, _figures(heldout, fresh, experiment, mesh))
-    return json.loads(path.read_text(encoding="utf-8"))
+class _Run(NamedTuple):
+    """What the steps need and do not change."""
 
+    experiment: Experiment
+    out: Path
+    mesh: Mesh
+    stream: Stream
+    optimizer: optax.GradientTransformation
+    checkpoints: Checkpoints
 
-def _run(
-    experiment: Experiment,
-    corpus: Corpus,
-    optimizer: optax.GradientTransformation,
-    checkpoints: Checkpoints,
-    mesh: Mesh,
-    out: Path,
-    start: int,
-    state: TrainState,
-) -> TrainState:
-    """Steps start + 1 to the last, with metrics read one step late so that devices never wait."""
-    config, grid = experiment.train, experiment.grid
-    stream = Stream(corpus, experiment.split, grid, experiment.seed)
-    feed = Feed(stream, mesh, grid.grids_per_step, start, config.steps)
-    step = make_step(optimizer, experiment.objective)
-    rate = learning_rate(experiment.optim, config.steps)
-    metrics = Metrics(out / "metrics.jsonl", start, config.steps)
-    clock = _Clock(experiment, feed, start)
-    data = {"fingerprint": corpus.manifest.fingerprint}
-    pending: tuple[int, dict[str, jax.Array]] | None = None
+    def steps(self, start: int, state: TrainState, fingerprint: str) -> TrainState:
+        """Steps start + 1 to the last; metrics are read one step late, so devices never wait."""
+        config = self.experiment.train
+        grids = self.experiment.grid.grids_per_step
+        feed = Feed(self.stream, self.mesh, grids, start, config.steps)
+        step = make_step(self.optimizer, self.experiment.objective)
+        clock = _Clock(self.experiment, feed, start)
+        pending: tuple[int, StepMetrics] | None = None
+        with Metrics(self.out / "metrics.jsonl", start, config.steps) as metrics:
+            for done, batch in enumerate(feed, start=start + 1):
+                state, values = step(state, batch)
+                if pending is not None:
+                    self._log(*pending, metrics, clock)
+                pending = done, values
+                if done % config.checkpoint_every == 0 or done == config.steps:
+                    self._log(*pending, metrics, clock)  # nothing that is no number is saved
+                    pending = None
+                    data = {"next_step": done, "fingerprint": fingerprint}
+                    self.checkpoints.save(done, state, data, self.experiment)
+        return state
 
-    def settle() -> None:
-        if pending is None:
-            return
-        done, values = pending
+    def _log(self, done: int, values: StepMetrics, metrics: Metrics, clock: "_Clock") -> None:
         record = {name: np.asarray(value).item() for name, value in values.items()}
         if not np.isfinite(record["loss"]) or not np.isfinite(record["grad_norm"]):
             raise UserError(
                 f"step {done}: loss {record['loss']}, gradient norm {record['grad_norm']}; lower "
-                f"--optim.learning-rate; the newest checkpoint is {checkpoints.newest()}"
+                f"--optim.learning-rate; the newest checkpoint is {self.checkpoints.newest()}"
             )
+        config = self.experiment.train
         if done % config.log_every == 0 or done == config.steps:
-            record["learning_rate"] = float(rate(done - 1))
-            epoch = (done - 1) / stream.steps_per_epoch
-            metrics.write({"step": done, "epoch": epoch} | record | clock.lap(done))
-
-    try:
-        for done, batch in enumerate(feed, start=start + 1):
-            state, values = step(state, batch)
-            settle()
-            pending = done, values
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                settle()
-                pending = None
-                checkpoints.save(done, state, {"next_step": done} | data, experiment)
-    finally:
-        metrics.close()
-    return state
+            rate = learning_rate(self.experiment.optim, config.steps)
+            place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
+            record |= {"learning_rate": float(rate(done - 1))}
+            metrics.write(place | record | clock.lap(done))
 
 
 class _Clock:
@@ -248,17 +218,17 @@ def _result(
     experiment: Experiment,
     out: Path,
     figures: dict[str, Any],
-    untrained: dict[str, Any],
     heldout: dict[str, Heldout],
 ) -> dict[str, Any]:
     records = read_metrics(out / "metrics.jsonl")
+    untrained = json.loads((out / "untrained.json").read_text(encoding="utf-8"))
     reported = "test" if "test" in heldout else "valid"
     controls = heldout[reported].controls() if reported in heldout else None
     return {
         "test": figures.get("test"),
         "untrained": untrained.get(reported),
         "valid": figures.get("valid"),
-        "candidates": experiment.grid.prefixes,
+        "candidates": experiment.heldout.candidates,
         "controls": controls,
         "pairs_per_second": float(np.median([r["pairs_per_second"] for r in records])),
         "train_seconds": sum(r["seconds"] for r in records),

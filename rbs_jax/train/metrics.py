@@ -1,12 +1,13 @@
 """What a run says while it runs: metrics.jsonl, and a progress bar or plain lines."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from rbs_jax.files import write_atomic
 
 TIME_FIELDS = (
     "seconds",
@@ -27,18 +28,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if line.endswith("\n"):
             records.append(json.loads(line))
     return records
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """An indented JSON file, whole or not at all."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 class Metrics:
@@ -67,8 +56,10 @@ class Metrics:
         else:
             print(f"step {record['step']}/{self._steps} {shown}", flush=True)
 
-    def close(self) -> None:
-        """Close the file and the bar."""
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self._bar is not None:
             self._bar.close()

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.reward import RewardModel
@@ -29,6 +29,8 @@ def abstract(mesh: Mesh, shapes: Any) -> Any:
     """The result of `jax.eval_shape` with shardings on a concrete mesh, as orbax needs them."""
 
     def place(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, x.sharding.spec))
+        # A scalar that depends on no array, such as the optimizer's count, has no sharding yet.
+        spec = PartitionSpec() if x.sharding is None else x.sharding.spec
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
 
     return jax.tree.map(place, shapes)

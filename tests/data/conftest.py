@@ -3,7 +3,8 @@ import random
 import pytest
 from hypothesis import settings
 
-from rbs_jax.data.corpus import Corpus, write_corpus
+from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import train_tokens
 
 settings.register_profile("any machine", deadline=None)

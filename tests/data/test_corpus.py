@@ -8,7 +8,9 @@ import pytest
 
 from rbs_jax.data import corpus as corpus_module
 from rbs_jax.data.blocks import pack
-from rbs_jax.data.corpus import Corpus, read_manifest, write_corpus
+from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.manifest import read_manifest
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 
@@ -97,6 +99,15 @@ def test_equal_corpora_have_equal_fingerprints_and_others_another(tmp_path, text
     }
     assert prints["same"] == prints.pop("again")
     assert len(set(prints.values())) == len(prints)
+
+
+def test_the_fingerprint_hangs_on_every_token_of_a_block(tmp_path):
+    one_byte_each = train_tokens([], 257)
+    texts = ["aaaaaaa"] + ["a" * n + "b" + "a" * (6 - n) for n in range(7)]
+    prints = {
+        write_corpus([text], tmp_path / text, one_byte_each, 8, {}).fingerprint for text in texts
+    }
+    assert len(prints) == len(texts)
 
 
 def test_the_fingerprint_knows_the_tokenizer_even_where_the_ids_agree(tmp_path, texts, tokens):

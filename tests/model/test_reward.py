@@ -173,7 +173,7 @@ def test_weights_are_sharded_as_their_letters_say():
     with jax.set_mesh(mesh):
         model = init_reward_model(jax.random.key(0), TINY)
     query = model.trunk.blocks.attention.query[...]
-    assert query.sharding.spec == (None, "fsdp", "tensor", None, None)
+    assert tuple(query.sharding.spec) == (None, "fsdp", "tensor", None, None)
     assert query.addressable_shards[0].data.size == query.size // 8
 
 

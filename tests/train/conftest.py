@@ -8,6 +8,7 @@ from rbs_jax.data.stream import GridConfig
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import DataConfig, Experiment, TrainConfig
 from rbs_jax.optim import OptimConfig
+from rbs_jax.train.heldout import HeldoutConfig
 from tests.tiny import TINY, made_up_documents
 
 
@@ -31,5 +32,6 @@ def experiment(corpora):
         grid=GridConfig(prefixes=4, grids_per_step=2),
         model=dataclasses.replace(TINY, vocab_size=300),
         optim=OptimConfig(learning_rate=1e-2, warmup_steps=2),
-        train=TrainConfig(steps=6, log_every=1, checkpoint_every=2, keep=2, heldout_grids=4),
+        heldout=HeldoutConfig(candidates=4, grids=4),
+        train=TrainConfig(steps=6, log_every=1, checkpoint_every=2, keep=2),
     )

@@ -32,35 +32,33 @@ def trained(mesh, steps, checkpoints=None):
 
 def test_restored_on_another_mesh_it_is_bitwise_the_same(tmp_path):
     first, second = make_mesh(MeshConfig(2, 2, 2)), make_mesh(MeshConfig(1, 4, 2))
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    with jax.set_mesh(first):
-        state = trained(first, 2)
-        checkpoints.save(2, state, {"next_step": 2}, Experiment(seed=5))
-        expected = jax.device_get(state)
-    with jax.set_mesh(second):
-        got = checkpoints.restore(2, abstract(second, jax.eval_shape(init)))
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        with jax.set_mesh(first):
+            state = trained(first, 2)
+            checkpoints.save(2, state, {"next_step": 2}, Experiment(seed=5))
+            expected = jax.device_get(state)
+        with jax.set_mesh(second):
+            got = checkpoints.restore(2, abstract(second, jax.eval_shape(init)))
+        data, config = checkpoints.notes(2)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
     query = got.model.trunk.blocks.attention.query[...]
     assert query.sharding.mesh.shape == second.shape
-    assert checkpoints.notes(2)[0] == {"next_step": 2}
-    assert checkpoints.notes(2)[1]["seed"] == 5
-    checkpoints.close()
+    assert data == {"next_step": 2}
+    assert config["seed"] == 5
 
 
 def test_a_save_under_way_is_untouched_by_later_steps(tmp_path, mesh):
     """The next step takes over the saved state's memory while it is written."""
-    checkpoints = Checkpoints(tmp_path, keep=9)
-    trained(mesh, 4, checkpoints)
-    for step in (1, 2, 3):
-        got = checkpoints.restore(step, abstract(mesh, jax.eval_shape(init)))
-        jax.tree.map(np.testing.assert_array_equal, got, trained(mesh, step))
-    checkpoints.close()
+    with Checkpoints(tmp_path, keep=9) as checkpoints:
+        trained(mesh, 4, checkpoints)
+        for step in (1, 2, 3):
+            got = checkpoints.restore(step, abstract(mesh, jax.eval_shape(init)))
+            jax.tree.map(np.testing.assert_array_equal, got, trained(mesh, step))
 
 
 def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, mesh):
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    trained(mesh, 4, checkpoints)
-    checkpoints.close()
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        trained(mesh, 4, checkpoints)
     assert find_checkpoint(str(tmp_path)) == (tmp_path, 4)
     assert find_checkpoint(f"{tmp_path}@3") == (tmp_path, 3)
     with pytest.raises(UserError, match="steps here: 3, 4"):

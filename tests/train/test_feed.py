@@ -11,8 +11,8 @@ def test_a_placed_batch_holds_the_same_numbers_in_the_letters_layout():
     batch = random_batch(0, grids=4)
     placed = place(IN_BATCH, batch, mesh, 4)
     jax.tree.map(np.testing.assert_array_equal, placed, batch)
-    assert placed.tokens.prefixes.sharding.spec == ("data", "fsdp", None)
-    assert placed.tokens.suffixes.sharding.spec == ("data", None, None)
+    assert tuple(placed.tokens.prefixes.sharding.spec) == ("data", "fsdp", None)
+    assert tuple(placed.tokens.suffixes.sharding.spec) == ("data", None, None)
 
 
 def test_one_host_reads_all_grids():

@@ -1,21 +1,23 @@
-from pathlib import Path
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 
-from rbs_jax.data.corpus import Corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
-from rbs_jax.train.heldout import MEASURES, Heldout, bootstrap, word_overlap
-from rbs_jax.train.state import init_state
+from rbs_jax.model.reward import init_reward_model
+from rbs_jax.sharding import MeshConfig, make_mesh
+from rbs_jax.train.heldout import MEASURES, Heldout, HeldoutConfig, bootstrap, word_overlap
+from tests.tiny import TINY
 
 SPLIT = SplitConfig(8, 8)
 
 
 @pytest.fixture
 def heldout(corpora):
-    return Heldout(Corpus(corpora / "train"), SPLIT, prefixes=4, grids=30, seed=0)
+    return Heldout(Corpus(corpora / "train"), SPLIT, HeldoutConfig(4, 30), seed=0)
 
 
 def test_word_overlap_by_hand():
@@ -60,7 +62,7 @@ def test_measures_ask_about_the_pairs_they_name(heldout):
 
 def test_in_batch_and_same_document_pairs_share_none_and_some_document(corpora):
     corpus = Corpus(corpora / "train")
-    heldout = Heldout(corpus, SPLIT, prefixes=4, grids=1000, seed=0)
+    heldout = Heldout(corpus, SPLIT, HeldoutConfig(4, 1000), seed=0)
     count = len(corpus) // 4
     blocks = corpus.read(range(len(corpus)))
     rows = {block.tobytes(): set(range(a, b + 1)) for block, (a, b) in zip(*blocks, strict=True)}
@@ -81,13 +83,18 @@ def test_controls_say_what_they_must(heldout):
     assert controls["word_overlap"]["in_batch"]["pair_accuracy"] > 0.6
 
 
-def test_figures_do_not_depend_on_how_many_grids_are_scored_at_once(heldout, experiment, mesh):
-    import optax
-
-    model = jax.jit(lambda: init_state(experiment.model, optax.identity(), 0).model)()
-    assert heldout.figures(model, mesh, 1) == heldout.figures(model, mesh, 7)
+def test_figures_do_not_depend_on_how_many_grids_are_scored_at_once(corpora):
+    """30 grids go one by one on one data shard, and by fours, filled up, on four."""
+    heldout = Heldout(Corpus(corpora / "train"), SPLIT, HeldoutConfig(4, 30), seed=0)
+    figures = []
+    for shape in ((1, 1, 1), (4, 1, 1)):
+        mesh = make_mesh(MeshConfig(*shape))
+        with jax.set_mesh(mesh):
+            config = dataclasses.replace(TINY, vocab_size=300)
+            figures.append(heldout.figures(init_reward_model(jax.random.key(0), config), mesh))
+    assert figures[0] == figures[1]
 
 
 def test_a_corpus_smaller_than_a_grid_is_refused(corpora):
     with pytest.raises(UserError, match="fewer than the 100000"):
-        Heldout(Corpus(Path(corpora / "test")), SPLIT, prefixes=100_000, grids=1, seed=0)
+        Heldout(Corpus(corpora / "test"), SPLIT, HeldoutConfig(100_000), seed=0)

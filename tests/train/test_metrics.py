@@ -1,6 +1,7 @@
 import json
 
-from rbs_jax.train.metrics import Metrics, read_metrics, write_json
+from rbs_jax.files import write_json
+from rbs_jax.train.metrics import Metrics, read_metrics
 
 RECORD = {"loss": 0.5, "pair_accuracy": 0.5, "top1": 0.1, "pairs_per_second": 9.0}
 
@@ -12,9 +13,8 @@ def record(step):
 def test_starting_again_cuts_back_to_the_restored_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(record(step)) + "\n" for step in (1, 2, 3, 4)))
-    metrics = Metrics(path, start=2, steps=9)
-    metrics.write(record(3) | {"loss": 0.25})
-    metrics.close()
+    with Metrics(path, start=2, steps=9) as metrics:
+        metrics.write(record(3) | {"loss": 0.25})
     assert [(r["step"], r["loss"]) for r in read_metrics(path)] == [(1, 0.5), (2, 0.5), (3, 0.25)]
 
 
@@ -25,9 +25,8 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path):
 
 
 def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys):
-    metrics = Metrics(tmp_path / "metrics.jsonl", start=0, steps=9)
-    metrics.write(record(3))
-    metrics.close()
+    with Metrics(tmp_path / "metrics.jsonl", start=0, steps=9) as metrics:
+        metrics.write(record(3))
     assert capsys.readouterr().out.startswith("step 3/9 loss 0.5000 pair 0.500 top1 0.100")
 
 

@@ -1,0 +1,56 @@
+"""What a corpus says of itself, and what its files are called."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from rbs_jax.errors import UserError
+
+NAME, SPLIT = "blocks", "train"
+"""The TFDS data set's name and its one split."""
+
+
+def shard_name(index: int, count: int) -> str:
+    """The file of a shard, named as TFDS expects."""
+    return f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a corpus holds and how it was made."""
+
+    fingerprint: str
+    """Hash of all blocks, the tokenizer and the block length: equal corpora, equal fingerprint."""
+    block_length: int
+    """Ids of a block [tokens]."""
+    block_count: int
+    token_count: int
+    """Ids in blocks [tokens]."""
+    dropped_token_count: int
+    """Ids left over at the end of a shard [tokens]."""
+    document_count: int
+    """Documents with text."""
+    empty_document_count: int
+    """Documents without text, left out."""
+    vocab_size: int
+    tokenizer_sha256: str
+    end_of_document: str
+    settings: dict[str, object]
+    """How it was made: the sources' names, the text field, whatever else the maker notes."""
+    shards: tuple[dict[str, object], ...] = ()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a corpus.
+
+    Raises:
+      UserError: there is none, or it cannot be understood.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: no corpus here (no manifest.json); make one with `rbs prepare`")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**fields | {"shards": tuple(fields["shards"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a manifest of this version: {error}") from error
