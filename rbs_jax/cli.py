@@ -183,21 +183,16 @@ def parse(args: Sequence[str]) -> Command:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"perhaps {close[0]}" if close else f"there are {', '.join(COMMANDS)}"
         raise UserError(f"no command {name!r}; {hint}")
-    command = _parse(name, rest, default=None)
-    if isinstance(command, Train):
-        # The config's own values are the defaults, once we know which file it is.
-        default = Train(command.config, experiment=load_experiment(command.config))
-        command = _parse(name, rest, default)
-    return command
-
-
-def _parse(name: str, args: Sequence[str], default: Any) -> Any:
+    config = next((Path(arg) for arg in rest if arg.endswith(".py")), None)
+    default = None
+    if name == "train" and config is not None:  # its values are the defaults of all options
+        default = Train(config, experiment=load_experiment(config))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 COMMANDS[name],
-                args=args,
+                args=rest,
                 prog=f"rbs {name}",
                 default=default,
                 config=(tyro.conf.AvoidSubcommands,),
@@ -215,7 +210,8 @@ def _one_line(box: str) -> str:
     if "╭" not in box:  # without Unicode, the frame's title is a paragraph of its own
         said, *others = others
     first, *rest = said.strip().splitlines()
-    flags = [line for line in rest if line.startswith("-") or not first.startswith("Missing")]
+    missing = first.startswith("Missing")  # arguments follow, each above its help text
+    flags = [line for line in rest if not missing or re.match("-|[A-Z]{2,}", line)]
     suggested = re.search(r"Perhaps you meant:\s+(\S+)", "\n".join(others))
     hint = f"; perhaps you meant {suggested[1]}" if suggested else ""
     return " ".join([first, *flags]).rstrip(".") + hint

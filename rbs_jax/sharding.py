@@ -9,6 +9,7 @@ instead of a guess.
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -122,9 +123,40 @@ def einsum(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
     Raises:
       ValueError: a letter has no declared sharding, or a mesh axis is used twice.
     """
+    _, letters, _ = _operands(spec)
+    return _contract(spec, x, gather(letters, weight.astype(x.dtype)))
+
+
+def _operands(spec: str) -> tuple[str, str, str]:
     inputs, output = spec.split("->")
-    weight = gather(inputs.split(",")[1], weight.astype(x.dtype))
-    return jnp.einsum(spec, x, weight, out_sharding=activation_spec(output))
+    activation, weight = inputs.split(",")
+    return activation, weight, output
+
+
+# The gradients are written out because of the weight's: as JAX derives it, the product
+# comes out transposed, and on CPU it first copies the larger activation, transposed.
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _contract(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.einsum(spec, x, weight, out_sharding=activation_spec(_operands(spec)[2]))
+
+
+def _contract_forward(
+    spec: str, x: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _contract(spec, x, weight), (x, weight)
+
+
+def _contract_backward(
+    spec: str, saved: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, weight = saved
+    xs, ws, ys = _operands(spec)
+    dx = jnp.einsum(f"{ys},{ws}->{xs}", dy, weight, out_sharding=activation_spec(xs))
+    dw = jnp.einsum(f"{xs},{ys}->{ws}", x, dy, out_sharding=jax.typeof(weight).sharding.spec)
+    return dx, dw
+
+
+_contract.defvjp(_contract_forward, _contract_backward)
 
 
 def spread(letters: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

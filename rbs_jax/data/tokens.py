@@ -23,10 +23,10 @@ class Tokens:
     """
 
     def __init__(self, tokenizer: Tokenizer, end: str) -> None:
-        self.sha256 = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
+        self.sha256 = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
         self._tokenizer = tokenizer
         self.end = end
         end_id = tokenizer.token_to_id(end)
