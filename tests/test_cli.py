@@ -335,3 +335,12 @@ def test_a_corpus_with_another_tokenizer_than_the_models_is_refused(run, mistake
     assert main(prepare("other", tokenizer="train:270")) == 0
     said = mistake("eval", run, "heldout", "--data", "other", "--out", "eval")
     assert f"other: not the model's tokenizer; prepare it with --tokenizer {run}" in said
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rbs_jax.cli.Quickstart.run", interrupted)
+    assert main(["quickstart"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1

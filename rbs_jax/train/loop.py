@@ -22,16 +22,18 @@ from rbs_jax.data.stream import Stream
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, differences, to_json
 from rbs_jax.files import make_folder, write_json
+from rbs_jax.model.reward import init_reward_model
 from rbs_jax.objective import Metrics as StepMetrics
 from rbs_jax.optim import learning_rate, make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.feed import Feed
-from rbs_jax.train.heldout import Heldout
+from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import Metrics, read_metrics
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
 
+SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
 MAY_CHANGE = ("train.log_every", "train.checkpoint_every", "train.keep", "mesh.", "data.")
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
 
@@ -63,12 +65,18 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         optimizer = make_optimizer(experiment.optim, experiment.train.steps)
         start, state = _restore_or_init(experiment, corpus, optimizer, checkpoints, mesh)
         corpus.tokens().save(out)
-        if start == 0:
-            write_json(out / "untrained.json", _figures(heldout, state, mesh))
+        beside: dict[str, Any] = {"untrained": None, "controls": None}
+        reported = next((name for name in ("test", "valid") if name in heldout), None)
+        if reported is not None:
+            grids, fingerprint = heldout[reported], corpora[reported].manifest.fingerprint
+            untrained = _untrained(
+                out / "untrained.json", grids, fingerprint, experiment, start, mesh
+            )
+            beside = {"untrained": untrained, "controls": grids.controls()}
         run = _Run(experiment, out, mesh, stream, optimizer, checkpoints)
         state = run.steps(start, state, corpus.manifest.fingerprint)
-        figures = _figures(heldout, state, mesh)
-    result = _result(experiment, out, figures, heldout)
+        measured = {name: grids.figures(state.model, mesh) for name, grids in heldout.items()}
+    result = _result(experiment, out, measured) | beside
     write_json(out / "result.json", result)
     return result
 
@@ -103,8 +111,18 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     return corpora
 
 
-def _figures(heldout: dict[str, Heldout], state: TrainState, mesh: Mesh) -> dict[str, Any]:
-    return {name: grids.figures(state.model, mesh) for name, grids in heldout.items()}
+def _untrained(
+    path: Path, grids: Heldout, fingerprint: str, experiment: Experiment, start: int, mesh: Mesh
+) -> Figures:
+    """Figures of the fresh weights; a run that goes on keeps those it has of the same corpus."""
+    if start > 0 and path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["fingerprint"] == fingerprint:
+            return kept["figures"]
+    fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
+    figures = grids.figures(fresh, mesh)
+    write_json(path, {"fingerprint": fingerprint, "figures": figures})
+    return figures
 
 
 def _restore_or_init(
@@ -214,23 +232,14 @@ class _Clock:
         }
 
 
-def _result(
-    experiment: Experiment,
-    out: Path,
-    figures: dict[str, Any],
-    heldout: dict[str, Heldout],
-) -> dict[str, Any]:
+def _result(experiment: Experiment, out: Path, measured: dict[str, Figures]) -> dict[str, Any]:
     records = read_metrics(out / "metrics.jsonl")
-    untrained = json.loads((out / "untrained.json").read_text(encoding="utf-8"))
-    reported = "test" if "test" in heldout else "valid"
-    controls = heldout[reported].controls() if reported in heldout else None
     return {
-        "test": figures.get("test"),
-        "untrained": untrained.get(reported),
-        "valid": figures.get("valid"),
+        "test": measured.get("test"),
+        "valid": measured.get("valid"),
         "candidates": experiment.heldout.candidates,
-        "controls": controls,
-        "pairs_per_second": float(np.median([r["pairs_per_second"] for r in records])),
+        **{speed: float(np.median([r[speed] for r in records])) for speed in SPEEDS},
+        "data_wait_share": float(np.median([r["data_wait_share"] for r in records])),
         "train_seconds": sum(r["seconds"] for r in records),
         "checkpoint": f"{out}@{experiment.train.steps}",
     }

@@ -101,7 +101,9 @@ def test_a_text_without_any_token_has_no_score(scorer):
 @pytest.fixture
 def run(tmp_path):
     with jax.set_mesh(make_mesh(MeshConfig())), Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, TrainState(fresh_model(), {"count": jnp.zeros(1)}), {"next_step": 1}, EXPERIMENT)
+        checkpoints.save(
+            1, TrainState(fresh_model(), {"count": jnp.zeros(1)}), {"next_step": 1}, EXPERIMENT
+        )
     TOKENS.save(tmp_path)
     return tmp_path
 

@@ -152,3 +152,11 @@ def test_a_killed_run_started_again_has_the_metrics_of_an_unbroken_one(experimen
     ]
     assert results[0]["test"] == results[1]["test"]
     assert jax.device_count() == 8  # the processes had one device each, this one is untouched
+
+
+def test_another_test_corpus_gets_untrained_figures_of_its_own(experiment, tmp_path, corpora):
+    train(with_steps(experiment, 3), tmp_path / "run")
+    other = dataclasses.replace(experiment.data, test=str(corpora / "train"))
+    moved = train(dataclasses.replace(experiment, data=other), tmp_path / "run")
+    fresh = train(dataclasses.replace(experiment, data=other), tmp_path / "fresh")
+    assert moved["untrained"] == fresh["untrained"]
