@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import tyro
 from tyro.conf import Positional
@@ -18,6 +18,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, load_experiment
 
 
+@runtime_checkable
 class Command(Protocol):
     """Parsed arguments that know what to call."""
 

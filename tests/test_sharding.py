@@ -1,8 +1,10 @@
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from rbs_jax.errors import UserError
-from rbs_jax.sharding import MeshConfig, activation_spec, make_mesh, weight_spec
+from rbs_jax.sharding import MeshConfig, activation_spec, einsum, make_mesh, weight_spec
 
 
 def test_a_letter_lives_where_the_tables_say():
@@ -29,3 +31,30 @@ def test_a_mesh_takes_the_devices_it_names():
 def test_a_mesh_that_cannot_be_is_refused(config):
     with pytest.raises(UserError, match="mesh"):
         make_mesh(config)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize("spec", ["GPSTD,DKQH->GPSTKQH", "GPSTKQH,KQHD->GPSTD", "GPSD,D->GPS"])
+def test_einsum_and_its_gradients_are_those_of_numpy_and_jax(shape, spec):
+    sizes = dict(zip("GPSTDKQH", (2, 4, 3, 5, 8, 2, 3, 4), strict=True))
+    inputs, output = spec.split("->")
+    chance = np.random.default_rng(0)
+    x, w, dy = (
+        chance.normal(size=[sizes[letter] for letter in letters]).astype(np.float32)
+        for letters in (*inputs.split(","), output)
+    )
+    expected, gradient = jax.vjp(lambda x, w: jnp.einsum(spec, x, w), x, w)
+    mesh = make_mesh(MeshConfig(*shape))
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(array, spec_of(letters))
+            for array, letters, spec_of in zip(
+                (x, w), inputs.split(","), (activation_spec, weight_spec), strict=True
+            )
+        ]
+        y, ours = jax.vjp(lambda x, w: einsum(spec, x, w), *placed)
+        grads = ours(jax.device_put(dy, activation_spec(output)))
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    for got, true, array in zip(grads, gradient(dy), placed, strict=True):
+        np.testing.assert_allclose(got, true, rtol=1e-4, atol=1e-5)
+        assert got.sharding == array.sharding

@@ -164,10 +164,10 @@ def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh) -> np.ndarray:
 
 def _figure(scores: np.ndarray, batch: GridBatch) -> dict[str, Any]:
     """Pair accuracy and top-1 of scores [G, P, S], each with its interval over grids."""
-    negatives = batch.negatives
-    pairs = np.where(negatives, np.asarray(pair_wins(jnp.asarray(scores), batch.positive)), 0)
-    valid = negatives.any(axis=-1)
-    tops = np.where(valid, np.asarray(top1_wins(jnp.asarray(scores), batch.positive, negatives)), 0)
+    negatives, valid = batch.negatives, batch.negatives.any(axis=-1)
+    r_GPS, positive_GP, negatives_GPS = map(jnp.asarray, (scores, batch.positive, negatives))
+    pairs = np.where(negatives, pair_wins(r_GPS, positive_GP), 0)
+    tops = np.where(valid, top1_wins(r_GPS, positive_GP, negatives_GPS), 0)
     accuracy, interval = bootstrap(pairs.sum(axis=(1, 2)), negatives.sum(axis=(1, 2)))
     top1, top1_interval = bootstrap(tops.sum(axis=1), valid.sum(axis=1))
     return {

@@ -8,7 +8,6 @@ OUT/result.json       held-out figures after the last
 """
 
 import json
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +28,10 @@ from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.heldout import Figures, Heldout
-from rbs_jax.train.metrics import Metrics, read_metrics
+from rbs_jax.train.metrics import SPEEDS, Clock, Metrics, read_metrics
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
 
-SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
 MAY_CHANGE = ("train.log_every", "train.checkpoint_every", "train.keep", "mesh.", "data.")
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
 
@@ -152,6 +150,11 @@ def _restore_or_init(
         if not change.startswith(MAY_CHANGE)
         and not (change.startswith("train.steps:") and experiment.optim.schedule == "constant")
     ]
+    if start > experiment.train.steps:
+        raise UserError(
+            f"--out holds a run of {start} steps already, train.steps is {experiment.train.steps}; "
+            "give more steps or another --out"
+        )
     if changed:
         raise UserError(
             f"--out holds a run with other settings ({'; '.join(changed)}); give another --out"
@@ -176,22 +179,25 @@ class _Run(NamedTuple):
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
         step = make_step(self.optimizer, self.experiment.objective)
-        clock = _Clock(self.experiment, feed, start)
+        clock = Clock(self.experiment.grid, self.experiment.split, start)
         pending: tuple[int, StepMetrics] | None = None
         with Metrics(self.out / "metrics.jsonl", start, config.steps) as metrics:
             for done, batch in enumerate(feed, start=start + 1):
                 state, values = step(state, batch)
                 if pending is not None:
-                    self._log(*pending, metrics, clock)
+                    self._log(*pending, metrics, clock, feed.waited)
                 pending = done, values
                 if done % config.checkpoint_every == 0 or done == config.steps:
-                    self._log(*pending, metrics, clock)  # nothing that is no number is saved
+                    # Read at once: nothing that is no number is ever saved.
+                    self._log(*pending, metrics, clock, feed.waited)
                     pending = None
                     data = {"next_step": done, "fingerprint": fingerprint}
                     self.checkpoints.save(done, state, data, self.experiment)
         return state
 
-    def _log(self, done: int, values: StepMetrics, metrics: Metrics, clock: "_Clock") -> None:
+    def _log(
+        self, done: int, values: StepMetrics, metrics: Metrics, clock: Clock, waited: float
+    ) -> None:
         record = {name: np.asarray(value).item() for name, value in values.items()}
         if not np.isfinite(record["loss"]) or not np.isfinite(record["grad_norm"]):
             raise UserError(
@@ -203,33 +209,7 @@ class _Run(NamedTuple):
             rate = learning_rate(self.experiment.optim, config.steps)
             place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
             record |= {"learning_rate": float(rate(done - 1))}
-            metrics.write(place | record | clock.lap(done))
-
-
-class _Clock:
-    """Speed between two lines of metrics.jsonl."""
-
-    def __init__(self, experiment: Experiment, feed: Feed, start: int) -> None:
-        grid, split = experiment.grid, experiment.split
-        prefixes = grid.grids_per_step * grid.prefixes
-        self._pairs = prefixes * grid.prefixes
-        self._unique = prefixes * (split.prefix_length + split.suffix_length)
-        self._run = prefixes * split.prefix_length + self._pairs * split.suffix_length
-        self._feed = feed
-        self._step, self._time, self._waited = start, time.perf_counter(), 0.0
-
-    def lap(self, done: int) -> dict[str, float]:
-        """The time fields of a record."""
-        now, steps = time.perf_counter(), done - self._step
-        seconds, waited = now - self._time, self._feed.waited - self._waited
-        self._step, self._time, self._waited = done, now, self._feed.waited
-        return {
-            "seconds": seconds,
-            "pairs_per_second": self._pairs * steps / seconds,
-            "unique_tokens_per_second": self._unique * steps / seconds,
-            "tokens_per_second": self._run * steps / seconds,
-            "data_wait_share": waited / seconds,
-        }
+            metrics.write(place | record | clock.lap(done, waited))
 
 
 def _result(experiment: Experiment, out: Path, measured: dict[str, Figures]) -> dict[str, Any]:

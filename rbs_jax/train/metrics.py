@@ -2,20 +2,18 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import GridConfig
 from rbs_jax.files import write_atomic
 
-TIME_FIELDS = (
-    "seconds",
-    "pairs_per_second",
-    "unique_tokens_per_second",
-    "tokens_per_second",
-    "data_wait_share",
-)
+SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
+TIME_FIELDS = ("seconds", *SPEEDS, "data_wait_share")
 """The fields in which two runs of the same experiment may differ."""
 
 
@@ -63,3 +61,32 @@ class Metrics:
         self._file.close()
         if self._bar is not None:
             self._bar.close()
+
+
+class Clock:
+    """Speed between two lines of metrics.jsonl."""
+
+    def __init__(self, grid: GridConfig, split: SplitConfig, start: int) -> None:
+        prefixes = grid.grids_per_step * grid.prefixes
+        self._pairs = prefixes * grid.prefixes
+        self._unique = prefixes * (split.prefix_length + split.suffix_length)
+        self._run = prefixes * split.prefix_length + self._pairs * split.suffix_length
+        self._step, self._time, self._waited = start, time.perf_counter(), 0.0
+
+    def lap(self, done: int, waited: float) -> dict[str, float]:
+        """The time fields of a record.
+
+        Args:
+          done: steps done.
+          waited: seconds that the loop has waited for data since the start.
+        """
+        now, steps = time.perf_counter(), done - self._step
+        seconds, share = now - self._time, (waited - self._waited) / (now - self._time)
+        self._step, self._time, self._waited = done, now, waited
+        return {
+            "seconds": seconds,
+            "pairs_per_second": self._pairs * steps / seconds,
+            "unique_tokens_per_second": self._unique * steps / seconds,
+            "tokens_per_second": self._run * steps / seconds,
+            "data_wait_share": share,
+        }

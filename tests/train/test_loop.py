@@ -160,3 +160,8 @@ def test_another_test_corpus_gets_untrained_figures_of_its_own(experiment, tmp_p
     moved = train(dataclasses.replace(experiment, data=other), tmp_path / "run")
     fresh = train(dataclasses.replace(experiment, data=other), tmp_path / "fresh")
     assert moved["untrained"] == fresh["untrained"]
+
+
+def test_going_back_to_fewer_steps_is_refused(unbroken, experiment):
+    with pytest.raises(UserError, match=r"6 steps already, train\.steps is 4"):
+        train(with_steps(experiment, 4), unbroken[0])

@@ -1,7 +1,10 @@
 import json
 
+from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import GridConfig
 from rbs_jax.files import write_json
-from rbs_jax.train.metrics import Metrics, read_metrics
+from rbs_jax.train import metrics as metrics_file
+from rbs_jax.train.metrics import Clock, Metrics, read_metrics
 
 RECORD = {"loss": 0.5, "pair_accuracy": 0.5, "top1": 0.1, "pairs_per_second": 9.0}
 
@@ -34,3 +37,17 @@ def test_json_is_written_whole_with_nothing_left_beside(tmp_path):
     write_json(tmp_path / "result.json", {"a": 1})
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
+
+
+def test_speeds_by_hand(monkeypatch):
+    """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
+    now = iter([100.0, 108.0])
+    monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
+    clock = Clock(GridConfig(prefixes=3, grids_per_step=2), SplitConfig(5, 7), start=10)
+    assert clock.lap(14, waited=2.0) == {
+        "seconds": 8.0,
+        "pairs_per_second": 2 * 9 * 4 / 8,
+        "unique_tokens_per_second": 2 * 3 * (5 + 7) * 4 / 8,
+        "tokens_per_second": (2 * 3 * 5 + 2 * 9 * 7) * 4 / 8,
+        "data_wait_share": 0.25,
+    }
