@@ -88,6 +88,8 @@ class Train:
         from rbs_jax.eval.report import heldout_table
         from rbs_jax.train.loop import train
 
+        if self.config.suffix != ".py":
+            raise UserError(f"{self.config}: a config is a .py file")
         out = self.out or Path("runs") / self.config.stem
         result = train(self.experiment, out)
         for name in ("test", "valid"):
@@ -157,10 +159,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"rbs: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # what the file system refuses is the user's to mend
+        print(f"rbs: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print(
-            "rbs: interrupted; the same command goes on from the last checkpoint", file=sys.stderr
-        )
+        print("rbs: interrupted; train goes on from its last checkpoint", file=sys.stderr)
         return 130
     return 0
 

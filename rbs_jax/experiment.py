@@ -69,6 +69,8 @@ class Experiment:
     """Seed of the weights, the order of blocks and the held-out grids."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed is {self.seed}, it must be at least 0 and below 2**31")
         wanted = self.split.prefix_length + self.split.suffix_length
         if wanted > self.model.max_positions:
             raise UserError(

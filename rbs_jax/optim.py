@@ -32,6 +32,10 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
             raise UserError(f"optim.warmup_steps is {self.warmup_steps}, it cannot be negative")
+        if not self.learning_rate > 0:
+            raise UserError(f"optim.learning_rate is {self.learning_rate}, it must be positive")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise UserError("optim.beta1 and optim.beta2 must be at least 0 and below 1")
         if self.clip_norm <= 0:
             raise UserError(f"optim.clip_norm is {self.clip_norm}, it must be positive")
 

@@ -52,6 +52,10 @@ class MeshConfig:
     tensor: int = 1
     """Attention heads and the mlp; it must divide the kv heads and the mlp's width."""
 
+    def __post_init__(self) -> None:
+        if min(self.data, self.fsdp, self.tensor) < 1:
+            raise UserError(f"mesh {dataclasses.astuple(self)}: every axis needs at least 1 device")
+
 
 def make_mesh(config: MeshConfig) -> Mesh:
     """The mesh of the first data*fsdp*tensor devices.
@@ -61,8 +65,6 @@ def make_mesh(config: MeshConfig) -> Mesh:
     """
     sizes = (config.data, config.fsdp, config.tensor)
     needed, devices = math.prod(sizes), jax.devices()
-    if min(sizes) < 1:
-        raise UserError(f"mesh {sizes}: every axis needs at least 1 device")
     if needed > len(devices) or (needed < len(devices) and devices[0].platform != "cpu"):
         raise UserError(
             f"mesh {sizes} asks for {needed} devices, {len(devices)} are here: "
@@ -74,6 +76,14 @@ def make_mesh(config: MeshConfig) -> Mesh:
         axis_types=(AxisType.Explicit,) * 3,
         devices=devices[:needed],
     )
+
+
+def mesh_for_scoring(trained_on: MeshConfig) -> Mesh:
+    """The mesh a model was trained on where it fits the devices here, else all as `data`."""
+    devices = len(jax.devices())
+    if math.prod(dataclasses.astuple(trained_on)) == devices:
+        return make_mesh(trained_on)
+    return make_mesh(MeshConfig(data=devices))
 
 
 def _spec(table: dict[str, str | None], letters: str) -> PartitionSpec:

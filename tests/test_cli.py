@@ -344,3 +344,18 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr("rbs_jax.cli.Quickstart.run", interrupted)
     assert main(["quickstart"]) == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_config_that_is_no_python_file_is_refused(folder, mistake):
+    assert "tiny.txt: a config is a .py file" in mistake("train", "tiny.txt")
+
+
+def test_an_evaluation_never_overwrites_a_run(run, corpus, mistake):
+    said = mistake("eval", run, "heldout", "--data", corpus, "--out", run)
+    assert "holds a run with a result of its own" in said
+
+
+def test_what_the_file_system_refuses_is_one_line(run, folder, mistake):
+    (folder / "in.jsonl").write_text("")
+    (folder / "file").write_text("")
+    assert "file" in mistake("score", run, "in.jsonl", "--out", "file/out.jsonl")

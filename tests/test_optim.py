@@ -1,5 +1,6 @@
 import pytest
 
+from rbs_jax.errors import UserError
 from rbs_jax.optim import OptimConfig, learning_rate
 
 
@@ -17,3 +18,11 @@ def test_cosine_ends_at_a_tenth_after_the_last_step():
 
 def test_no_warmup_starts_at_the_peak():
     assert float(learning_rate(OptimConfig(0.4, warmup_steps=0), steps=10)(0)) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": -1.0}, {"beta1": 1.0}, {"warmup_steps": -1}, {"clip_norm": 0.0}]
+)
+def test_a_setting_out_of_range_is_named(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        OptimConfig(**wrong)

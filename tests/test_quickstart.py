@@ -13,6 +13,7 @@ from rbs_jax.train.metrics import read_metrics
 def small(monkeypatch):
     """The same story with less text and a few steps."""
     monkeypatch.setattr(quickstart, "installed_packages", lambda: ["optax", "tyro", "absl"])
+    monkeypatch.setattr(quickstart, "FAST_TRAIN", ("optax",))
     monkeypatch.setattr(quickstart, "HELD_OUT", {"valid": ("tyro",), "test": ("absl",)})
     whole = quickstart.settings
 
@@ -29,7 +30,7 @@ def small(monkeypatch):
 
 def test_it_tells_the_whole_story_and_again_without_gathering(small, tmp_path, capsys):
     out = tmp_path / "run"
-    result = quickstart.quickstart(out, fast=True)
+    result = quickstart.quickstart(out, fast=False)
     said = capsys.readouterr().out
     assert "that share 13 words in a row with training" in said
     assert "in_batch pairs" in said
@@ -45,7 +46,7 @@ def test_it_tells_the_whole_story_and_again_without_gathering(small, tmp_path, c
     for name, packages in {"train": ["optax"], "valid": ["tyro"], "test": ["absl"]}.items():
         assert read_manifest(out / "corpora" / name).settings["packages"] == packages
     assert [r["step"] for r in read_metrics(out / "metrics.jsonl")] == [2, 4]
-    assert quickstart.quickstart(out, fast=True) == result
+    assert quickstart.quickstart(out, fast=False) == result
     assert f"using the corpora in {out / 'corpora'}" in capsys.readouterr().out
 
 

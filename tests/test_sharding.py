@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from rbs_jax.errors import UserError
-from rbs_jax.sharding import MeshConfig, activation_spec, einsum, make_mesh, weight_spec
+from rbs_jax.sharding import (
+    MeshConfig,
+    activation_spec,
+    einsum,
+    make_mesh,
+    mesh_for_scoring,
+    weight_spec,
+)
 
 
 def test_a_letter_lives_where_the_tables_say():
@@ -27,10 +34,16 @@ def test_a_mesh_takes_the_devices_it_names():
     assert make_mesh(MeshConfig()).devices.item() == jax.devices()[0]
 
 
-@pytest.mark.parametrize("config", [MeshConfig(data=16), MeshConfig(fsdp=0)])
-def test_a_mesh_that_cannot_be_is_refused(config):
-    with pytest.raises(UserError, match="mesh"):
-        make_mesh(config)
+def test_a_mesh_that_cannot_be_is_refused():
+    with pytest.raises(UserError, match="asks for 16 devices, 8 are here"):
+        make_mesh(MeshConfig(data=16))
+    with pytest.raises(UserError, match="at least 1"):
+        MeshConfig(fsdp=0)
+
+
+def test_a_model_is_scored_on_its_own_mesh_or_on_the_devices_there_are():
+    assert dict(mesh_for_scoring(MeshConfig(2, 2, 2)).shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+    assert dict(mesh_for_scoring(MeshConfig(4, 8, 1)).shape) == {"data": 8, "fsdp": 1, "tensor": 1}
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2)])

@@ -3,7 +3,7 @@
 import ast
 import sysconfig
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,16 +27,23 @@ def package_files(package: str) -> list[Path]:
     return sorted((Path(sysconfig.get_path("purelib")) / package).rglob("*.py"))
 
 
-def read_docstrings(packages: Sequence[str]) -> list[str]:
-    """The long docstrings of packages' modules, classes and functions, each distinct one once.
+def read_docstrings(packages: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The long docstrings of groups of packages, each distinct one once in its group.
 
-    Packages that are not installed have none. Files are parsed, never imported.
+    Those of modules, classes and functions, by group. Packages that are not
+    installed have none. Files are parsed, never imported.
     """
-    files = [file for package in packages for file in package_files(package)]
+    files = {
+        name: [f for package in own for f in package_files(package)]
+        for name, own in packages.items()
+    }
     # Processes are spawned: a fork of a process that runs jax can deadlock.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        found = pool.map(_of_file, files, chunksize=64)
-        return list(dict.fromkeys(text for texts in found for text in texts))
+        found = {name: pool.map(_of_file, own, chunksize=64) for name, own in files.items()}
+        return {
+            name: list(dict.fromkeys(text for texts in own for text in texts))
+            for name, own in found.items()
+        }
 
 
 def _of_file(file: Path) -> list[str]:

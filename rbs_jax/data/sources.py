@@ -24,7 +24,8 @@ class Record(NamedTuple):
 def find_files(sources: Iterable[str]) -> list[Path]:
     """The files that sources name: files as they are, folders searched below, globs expanded.
 
-    Order follows the sources; inside a folder or glob, files are sorted.
+    Order follows the sources; inside a folder or glob, files are sorted. A file
+    named twice is read once.
 
     Raises:
       UserError: a source names nothing, or a file of a kind we cannot read.
@@ -48,7 +49,7 @@ def find_files(sources: Iterable[str]) -> list[Path]:
                     f"{file}: cannot read this kind of file, only {', '.join(SUFFIXES)}"
                 )
         files += found
-    return files
+    return list(dict.fromkeys(files))
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:

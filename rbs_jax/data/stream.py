@@ -1,7 +1,6 @@
 """step -> GridBatch, a pure function of (seed, step, config)."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import grain
 import numpy as np
@@ -70,6 +69,11 @@ class Stream:
         self._per_step = grid.prefixes * grid.grids_per_step
         setting = "--grid.prefixes or --grid.grids-per-step"
         check_fits(corpus, split_config, self._per_step, setting)
+        if corpus.manifest.document_count < 2:
+            raise UserError(
+                f"{corpus.folder}: one document has no negatives, since its own blocks may be "
+                "true continuations; cut it into several documents"
+            )
         self.steps_per_epoch = len(corpus) // self._per_step
         epoch = grain.MapDataset.range(len(corpus)).seed(seed).shuffle()
         self._order = epoch[: self.steps_per_epoch * self._per_step].repeat()
@@ -82,7 +86,9 @@ class Stream:
         indices = [self._order[int(row)] for row in grid_rows.ravel()]
         return make_batch(self._corpus.read(indices), self._grid.prefixes, self._split)
 
-    def read(self, start: int, stop: int, grids: slice = slice(None)) -> Iterator[GridBatch]:
+    def read(
+        self, start: int, stop: int, grids: slice = slice(None)
+    ) -> grain.DatasetIterator[GridBatch]:
         """The batches of steps start to stop - 1, fetched ahead of their use.
 
         Two threads keep a few steps ready: blocks are fetched a whole batch at a

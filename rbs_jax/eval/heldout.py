@@ -9,7 +9,7 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder, write_json
 from rbs_jax.model.reward import init_reward_model
-from rbs_jax.sharding import make_mesh
+from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
 from rbs_jax.train.heldout import MEASURES, Heldout
 
@@ -23,10 +23,12 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     Raises:
       UserError: no such model or corpus, or the corpus has another tokenizer.
     """
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"{out}: holds a run with a result of its own; give another --out")
     folder, step = find_checkpoint(model)
     experiment = read_experiment(folder, step)
     corpus = Corpus(data)
-    mesh = make_mesh(experiment.mesh)
+    mesh = mesh_for_scoring(experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(folder, step, mesh)
         if loaded.tokens.sha256 != corpus.manifest.tokenizer_sha256:

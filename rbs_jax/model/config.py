@@ -43,7 +43,7 @@ class TransformerConfig:
     rope_theta: float = 10_000.0
     """Base of the rotary frequencies."""
     rope_scaling: RopeScaling | None = None
-    """Stretching of the rotary frequencies; None for none."""
+    """Stretching of the rotary frequencies, set in the config file; None for none."""
     norm_eps: float = 1e-5
     """Added to the mean square in RMSNorm."""
     qkv_bias: bool = False

@@ -14,7 +14,7 @@ from rbs_jax.data.sources import Record, checked_text, read_jsonl, text_of
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder
 from rbs_jax.score.scorer import Scorer
-from rbs_jax.sharding import make_mesh
+from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
 
 LINES = 256
@@ -36,7 +36,9 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
     folder, step = find_checkpoint(model)
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    mesh = make_mesh(read_experiment(folder, step).mesh)
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; give a file to write with --out")
+    mesh = mesh_for_scoring(read_experiment(folder, step).mesh)
     began = time.perf_counter()
     with jax.set_mesh(mesh):
         scorer = Scorer(load_model(folder, step, mesh), mesh)

@@ -1,7 +1,7 @@
 """Texts to rewards: the single door, through the same `score_grid` as training."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -60,8 +60,7 @@ class Scorer:
         scores: list[list[float | None]] = [[None] * len(own) for own in responses]
         buckets: dict[_Bucket, list[tuple[int, _Row]]] = defaultdict(list)
         for index, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
-            row = self._row(prompt, own)
-            if row.suffixes:
+            for row in _in_pieces(self._row(prompt, own)):
                 buckets[_bucket_of(row)].append((index, row))
         for bucket, rows in sorted(buckets.items()):
             for index, row, rewards in self._run(bucket, rows):
@@ -108,6 +107,14 @@ def _common_start(texts: list[list[int]]) -> int:
     while same < limit and shortest[same] == longest[same]:
         same += 1
     return same
+
+
+def _in_pieces(row: _Row) -> Iterator[_Row]:
+    """The row, its suffixes divided so that one call need not hold more than TOKENS_PER_CALL."""
+    longest = max(map(len, row.suffixes), default=0)
+    most = max(TOKENS_PER_CALL // _power_of_two(max(longest, 16)), 1)
+    for at in range(0, len(row.suffixes), most):
+        yield _Row(row.prefix, row.suffixes[at : at + most], row.where[at : at + most])
 
 
 def _power_of_two(size: int) -> int:

@@ -47,7 +47,7 @@ class Checkpoints:
 
     def newest(self) -> int | None:
         """Step of the newest whole checkpoint; None where there is none."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
     def notes(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The data item and the config item of a checkpoint, as JSON."""
@@ -74,8 +74,12 @@ class Checkpoints:
         return self._manager.restore(step, args=args)["params"]
 
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, oldest first."""
-        return sorted(self._manager.all_steps())
+        """Steps of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
+        return sorted(
+            step
+            for step in self._manager.all_steps()
+            if all((self._manager.directory / str(step) / item).is_dir() for item in ITEMS)
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self

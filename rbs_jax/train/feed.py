@@ -55,10 +55,13 @@ class Feed:
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[GridBatch]:
-        while True:
-            began = time.perf_counter()
-            batch = next(self._batches, None)
-            self.waited += time.perf_counter() - began
-            if batch is None:
-                return
-            yield place(IN_BATCH, batch, self._mesh, self._grids)
+        try:
+            while True:
+                began = time.perf_counter()
+                batch = next(self._batches, None)
+                self.waited += time.perf_counter() - began
+                if batch is None:
+                    return
+                yield place(IN_BATCH, batch, self._mesh, self._grids)
+        finally:
+            self._batches.close()  # its threads must not outlive the run

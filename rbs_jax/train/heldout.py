@@ -2,7 +2,8 @@
 
 Three questions, since topic is not judgement: does the true suffix beat those
 of other blocks (in_batch), those of its own document (same_document), and
-those that share at least as many words with the prefix (balanced)?
+those that share at least as many words with the prefix (balanced)? In all three,
+(i, j) is a pair whenever (j, i) is, so a score of the suffix alone gets one half.
 """
 
 import dataclasses
@@ -140,10 +141,15 @@ def word_overlap(prefixes: list[str], suffixes: list[str], per_grid: int) -> np.
 
 
 def _balanced(grids: HeldoutGrids) -> HeldoutGrids:
-    """Keep the pairs in which word overlap is tied or points the wrong way."""
+    """Keep the pairs in which word overlap is tied or points the wrong way, seen from both sides.
+
+    Suffix j stays prefix i's negative only while i is j's. From one side alone, a
+    score that never reads the prefix would win by preferring suffixes of rare words.
+    """
     overlap = grids.controls["word_overlap"]
     own = np.take_along_axis(overlap, grids.batch.positive[..., None], axis=-1)
     negatives = grids.batch.negatives & (own <= overlap)
+    negatives &= negatives.swapaxes(1, 2)
     return grids._replace(batch=grids.batch._replace(negatives=negatives))
 
 

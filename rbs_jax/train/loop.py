@@ -218,8 +218,10 @@ def _result(experiment: Experiment, out: Path, measured: dict[str, Figures]) -> 
         "test": measured.get("test"),
         "valid": measured.get("valid"),
         "candidates": experiment.heldout.candidates,
-        **{speed: float(np.median([r[speed] for r in records])) for speed in SPEEDS},
-        "data_wait_share": float(np.median([r["data_wait_share"] for r in records])),
+        **{
+            name: float(np.median([r[name] for r in records])) if records else None
+            for name in (*SPEEDS, "data_wait_share")
+        },
         "train_seconds": sum(r["seconds"] for r in records),
         "checkpoint": f"{out}@{experiment.train.steps}",
     }

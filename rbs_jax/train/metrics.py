@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.stream import GridConfig
+from rbs_jax.errors import UserError
 from rbs_jax.files import write_atomic
 
 SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
@@ -22,9 +23,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
         if line.endswith("\n"):
-            records.append(json.loads(line))
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: not valid JSON; remove the line") from error
     return records
 
 

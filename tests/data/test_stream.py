@@ -5,6 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.stream import GridConfig, Stream
 from rbs_jax.errors import UserError
@@ -133,3 +135,9 @@ def test_the_data_room_starts_no_jax_backend():
         "import rbs_jax.data.stream, jax._src.xla_bridge as bridge; assert not bridge._backends"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_corpus_of_one_document_is_refused_since_it_has_no_negatives(tmp_path, texts, tokens):
+    write_corpus([" ".join(texts)], tmp_path / "one", tokens, 8, {})
+    with pytest.raises(UserError, match="one document has no negatives"):
+        Stream(Corpus(tmp_path / "one"), SPLIT, GRID, seed=0)

@@ -8,7 +8,7 @@ import pytest
 
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import Experiment
-from rbs_jax.model.reward import RewardModel, scores
+from rbs_jax.model.reward import RewardModel, score_grid, scores
 from rbs_jax.score import files
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import MeshConfig, make_mesh
@@ -128,3 +128,16 @@ def test_an_empty_file_gives_an_empty_file(run):
     (run / "in.jsonl").write_text("")
     assert files.score_file(str(run), run / "in.jsonl", run / "out.jsonl")["lines"] == 0
     assert (run / "out.jsonl").read_text() == ""
+
+
+def test_many_responses_to_one_prompt_go_in_several_calls(scorer, monkeypatch):
+    responses = [f" {word}" for word in "abcdefghij"]
+    expected = scorer.score(["abc"], [responses])
+    monkeypatch.setattr("rbs_jax.score.scorer.TOKENS_PER_CALL", 48)
+    shapes = []
+    monkeypatch.setattr(
+        scorer, "_score", lambda m, grid: shapes.append(grid.suffixes.shape) or score_grid(m, grid)
+    )
+    assert scorer.score(["abc"], [responses])[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
+    assert len(shapes) > 1
+    assert all(suffixes * length <= 64 for _, _, suffixes, length in shapes)

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -63,6 +65,15 @@ def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, me
     assert find_checkpoint(f"{tmp_path}@3") == (tmp_path, 3)
     with pytest.raises(UserError, match="steps here: 3, 4"):
         find_checkpoint(f"{tmp_path}@1")
+
+
+def test_a_checkpoint_that_lacks_an_item_is_not_whole(tmp_path, mesh):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        trained(mesh, 2, checkpoints)
+    shutil.rmtree(tmp_path / "checkpoints" / "2" / "opt")
+    assert find_checkpoint(str(tmp_path)) == (tmp_path, 1)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.newest() == 1
 
 
 def test_no_run_and_no_checkpoint_are_told_apart(tmp_path):

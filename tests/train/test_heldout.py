@@ -9,7 +9,14 @@ from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import init_reward_model
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.heldout import MEASURES, Heldout, HeldoutConfig, bootstrap, word_overlap
+from rbs_jax.train.heldout import (
+    MEASURES,
+    Heldout,
+    HeldoutConfig,
+    _figure,
+    bootstrap,
+    word_overlap,
+)
 from tests.tiny import TINY
 
 SPLIT = SplitConfig(8, 8)
@@ -57,7 +64,18 @@ def test_measures_ask_about_the_pairs_they_name(heldout):
     kept = grids["balanced"].batch.negatives
     assert kept.any()
     assert (own <= overlap)[kept].all()
-    assert (own > overlap)[grids["in_batch"].batch.negatives & ~kept].all()
+    dropped = grids["in_batch"].batch.negatives & ~kept
+    against = own > overlap
+    assert (against | against.swapaxes(1, 2))[dropped].all()
+
+
+def test_a_score_that_reads_no_prefix_gets_one_half_of_every_measure(heldout):
+    """In grids of any composition: what it wins of a pair it loses of the mirrored one."""
+    for name in MEASURES:
+        batch = heldout._grids[name].batch
+        of_suffix = np.random.default_rng(0).normal(size=(len(batch.negatives), 1, 4))
+        figure = _figure(np.broadcast_to(of_suffix, batch.negatives.shape), batch)
+        assert figure["pair_accuracy"] == pytest.approx(0.5)
 
 
 def test_in_batch_and_same_document_pairs_share_none_and_some_document(corpora):

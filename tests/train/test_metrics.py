@@ -1,7 +1,10 @@
 import json
 
+import pytest
+
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.stream import GridConfig
+from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
 from rbs_jax.train.metrics import Clock, Metrics, read_metrics
@@ -25,6 +28,13 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(record(1)) + "\n" + json.dumps(record(2))[:20])
     assert [r["step"] for r in read_metrics(path)] == [1]
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(record(1)) + "\nnonsense\n" + json.dumps(record(2)) + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not valid JSON"):
+        read_metrics(path)
 
 
 def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys):
