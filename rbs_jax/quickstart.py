@@ -45,7 +45,7 @@ def settings(corpora: Path, fast: bool) -> Experiment:
     )
     if fast:
         short = dataclasses.replace(experiment.train, steps=40)
-        few = HeldoutConfig(grids=8)
+        few = HeldoutConfig(grids=6)
         experiment = dataclasses.replace(experiment, train=short, heldout=few)
     return experiment
 

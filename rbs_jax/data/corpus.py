@@ -24,6 +24,7 @@ from tensorflow_datasets.core import example_serializer
 
 from rbs_jax.data.blocks import pack
 from rbs_jax.data.manifest import NAME, SPLIT, Manifest, shard_name
+from rbs_jax.data.sources import in_batches
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder
@@ -75,7 +76,7 @@ def write_shard(
     digest, counts = hashlib.sha256(), {"documents": 0, "empty": 0, "tokens": 0, "blocks": 0}
 
     def encoded() -> Iterator[list[int]]:
-        for texts in _batches(documents, ENCODE_DOCUMENTS):
+        for texts in in_batches(documents, ENCODE_DOCUMENTS):
             full = [text for text in texts if text.strip()]
             counts["empty"] += len(texts) - len(full)
             counts["documents"] += len(full)
@@ -103,17 +104,6 @@ def write_shard(
         bytes=path.stat().st_size,
         sha256=digest.hexdigest(),
     )
-
-
-def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _cut_shards(documents: Iterable[str]) -> Iterator[list[str]]:

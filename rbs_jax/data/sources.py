@@ -6,10 +6,11 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rbs_jax.errors import UserError
 
+Item = TypeVar("Item")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
 
 
@@ -128,3 +129,15 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last of what remains."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

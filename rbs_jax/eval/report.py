@@ -76,5 +76,6 @@ def learning_curve(metrics: Path, png: Path) -> None:
         axis.set_xlabel("step")
         axis.legend()
     axes[1].set_ylim(0, 1)
+    figure.suptitle("training batches, before the update they cause")
     figure.savefig(png, dpi=120)
     pyplot.close(figure)

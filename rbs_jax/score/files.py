@@ -3,14 +3,13 @@
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 from tqdm import tqdm
 
-from rbs_jax.data.sources import Record, checked_text, read_jsonl, text_of
+from rbs_jax.data.sources import Record, checked_text, in_batches, read_jsonl, text_of
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder
 from rbs_jax.score.scorer import Scorer
@@ -57,7 +56,7 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
 def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
     counts = {"lines": 0, "responses": 0, "null_scores": 0}
     with tqdm(unit="response", disable=None) as bar:
-        for records in _chunks(read_jsonl(file)):
+        for records in in_batches(read_jsonl(file), LINES):
             prompts = [text_of(record, "prompt") for record in records]
             responses = [_responses_of(record) for record in records]
             scores = scorer.score(prompts, responses)
@@ -68,17 +67,6 @@ def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
                 counts["null_scores"] += own.count(None)
                 bar.update(len(own))
     return counts
-
-
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
-    for record in records:
-        chunk.append(record)
-        if len(chunk) == LINES:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _responses_of(record: Record) -> list[str]:
