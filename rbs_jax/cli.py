@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rbs: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # what the file system refuses is the user's to mend
-        print(f"rbs: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
+        print(f"rbs: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rbs: interrupted; train goes on from its last checkpoint", file=sys.stderr)

@@ -44,7 +44,7 @@ def settings(corpora: Path, fast: bool) -> Experiment:
         train=TrainConfig(steps=1900, log_every=10, checkpoint_every=500),
     )
     if fast:
-        short = dataclasses.replace(experiment.train, steps=40)
+        short = dataclasses.replace(experiment.train, steps=80)
         few = HeldoutConfig(grids=6)
         experiment = dataclasses.replace(experiment, train=short, heldout=few)
     return experiment
