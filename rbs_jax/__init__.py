@@ -6,7 +6,7 @@ above the other suffixes of its batch (arXiv:2603.02225). The way of the data:
     documents -> blocks -> pairs -> grids -> rewards -> loss -> checkpoint -> held-out accuracy
 
 Follow it through data/, model/, objective.py and train/; `rbs --help` is the
-command line, and DESIGN of the letters in names such as `r_GPS` is in shapes.py.
+command line, and the alphabet of names such as `r_GPS` is in shapes.py.
 """
 
 __version__ = "0.1.0"

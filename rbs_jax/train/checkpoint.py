@@ -16,13 +16,6 @@ from rbs_jax.train.state import TrainState, abstract
 ITEMS = ("params", "opt", "data", "config")
 
 
-class Restored(NamedTuple):
-    """A run's state after `step` updates."""
-
-    step: int
-    state: TrainState
-
-
 class Checkpoints:
     """The checkpoints of a run folder, saved in the background, the newest `keep` kept."""
 
