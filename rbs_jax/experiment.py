@@ -3,9 +3,8 @@
 import dataclasses
 import difflib
 import runpy
-import types
+import traceback
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,22 +103,15 @@ def load_experiment(path: Path) -> Experiment:
     try:
         value = runpy.run_path(str(path)).get("experiment")
     except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to mend
-        lines = [e.tb_lineno for e in _frames(error) if e.tb_frame.f_code.co_filename == str(path)]
-        where = f"{path}:{lines[-1]}" if lines else f"{path}"
-        line = getattr(error, "lineno", None)
-        where = f"{path}:{line}" if line and not lines else where
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        line = lines[-1] if lines else getattr(error, "lineno", None)  # a SyntaxError's own
+        where = f"{path}:{line}" if line else f"{path}"
         message = " ".join(str(error).split())
         raise UserError(f"{where}: {type(error).__name__}: {message}") from error
     if not isinstance(value, Experiment):
         raise UserError(f"{path}: defines no `experiment = Experiment(...)`")
     return value
-
-
-def _frames(error: BaseException) -> Iterator[types.TracebackType]:
-    frame = error.__traceback__
-    while frame is not None:
-        yield frame
-        frame = frame.tb_next
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:

@@ -22,10 +22,7 @@ from rbs_jax.train.heldout import HeldoutConfig
 from rbs_jax.train.loop import train
 
 HELD_OUT = {"valid": ("flax", "orbax"), "test": ("numpy", "optax")}
-"""Whole packages, so that nothing held out shares its authors' documents with training.
-
-Each has relatives among the rest (scipy, jax and others), as a page of the web has.
-"""
+"""Whole packages, chosen because each has relatives among the rest (scipy, jax and others)."""
 FAST_TRAIN = ("stdlib", "jax")
 """What a first look trains on: enough for its few steps, and quickly read."""
 VOCABULARY = 4096

@@ -50,7 +50,7 @@ def test_it_tells_the_whole_story_and_again_without_gathering(small, tmp_path, c
     assert f"using the corpora in {out / 'corpora'}" in capsys.readouterr().out
 
 
-def test_the_run_and_its_first_look_differ_in_length_alone(tmp_path):
+def test_the_first_look_is_the_same_model_for_fewer_steps(tmp_path):
     full, fast = (quickstart.settings(tmp_path, fast) for fast in (False, True))
     assert fast.train.steps < full.train.steps
     assert (fast.model, fast.split, fast.grid, fast.data) == (

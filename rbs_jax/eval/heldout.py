@@ -30,7 +30,7 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     corpus = Corpus(data)
     mesh = mesh_for_scoring(experiment.mesh)
     with jax.set_mesh(mesh):
-        loaded = load_model(folder, step, mesh)
+        loaded = load_model(folder, step, experiment, mesh)
         if loaded.tokens.sha256 != corpus.manifest.tokenizer_sha256:
             raise UserError(
                 f"{data}: not the model's tokenizer; prepare it with --tokenizer {folder}"

@@ -37,10 +37,11 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
         raise UserError(f"{file}: no such file")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a file to write with --out")
-    mesh = mesh_for_scoring(read_experiment(folder, step).mesh)
+    experiment = read_experiment(folder, step)
+    mesh = mesh_for_scoring(experiment.mesh)
     began = time.perf_counter()
     with jax.set_mesh(mesh):
-        scorer = Scorer(load_model(folder, step, mesh), mesh)
+        scorer = Scorer(load_model(folder, step, experiment, mesh), mesh)
         make_folder(out.parent)
         beside = out.with_name(out.name + ".partial")
         try:

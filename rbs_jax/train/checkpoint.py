@@ -88,7 +88,6 @@ class LoadedModel(NamedTuple):
     model: RewardModel
     experiment: Experiment
     tokens: Tokens
-    step: int
 
 
 def find_checkpoint(name: str) -> tuple[Path, int]:
@@ -120,10 +119,9 @@ def read_experiment(folder: Path, step: int) -> Experiment:
         return from_json(checkpoints.notes(step)[1])
 
 
-def load_model(folder: Path, step: int, mesh: Mesh) -> LoadedModel:
+def load_model(folder: Path, step: int, experiment: Experiment, mesh: Mesh) -> LoadedModel:
     """The parameters of a checkpoint on the ambient mesh, with its experiment and tokenizer."""
-    experiment = read_experiment(folder, step)
     shapes = jax.eval_shape(lambda: RewardModel(jax.random.key(0), experiment.model))
     with Checkpoints(folder, keep=1) as checkpoints:
         model = checkpoints.restore_model(step, abstract(mesh, shapes))
-    return LoadedModel(model, experiment, load_tokens(folder), step)
+    return LoadedModel(model, experiment, load_tokens(folder))

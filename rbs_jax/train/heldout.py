@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import check_fits, make_batch, same_document
+from rbs_jax.data.stream import check_fits, make_batch
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.objective import pair_wins, top1_wins
@@ -103,8 +103,9 @@ def _read(
     blocks = corpus.read(indices.ravel().tolist())
     batch = make_batch(blocks, prefixes, split_config)
     if within_document:
+        # What is masked out of training, but for the true suffixes themselves.
         other = ~np.eye(prefixes, dtype=bool)
-        batch = batch._replace(negatives=same_document(blocks.documents, prefixes) & other)
+        batch = batch._replace(negatives=~batch.negatives & other)
     tokens = corpus.tokens()
     rows = split_config.prefix_length, split_config.suffix_length
     prefix_texts = tokens.decode(batch.tokens.prefixes.reshape(-1, rows[0]).tolist())

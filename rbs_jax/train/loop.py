@@ -63,14 +63,14 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         optimizer = make_optimizer(experiment.optim, experiment.train.steps)
         start, state = _restore_or_init(experiment, corpus, optimizer, checkpoints, mesh)
         corpus.tokens().save(out)
-        beside: dict[str, Any] = {"untrained": None, "controls": None}
         reported = next((name for name in ("test", "valid") if name in heldout), None)
+        beside: dict[str, Any] = {"reported": reported, "untrained": None, "controls": None}
         if reported is not None:
             grids, fingerprint = heldout[reported], corpora[reported].manifest.fingerprint
             untrained = _untrained(
                 out / "untrained.json", grids, fingerprint, experiment, start, mesh
             )
-            beside = {"untrained": untrained, "controls": grids.controls()}
+            beside |= {"untrained": untrained, "controls": grids.controls()}
         run = _Run(experiment, out, mesh, stream, optimizer, checkpoints)
         state = run.steps(start, state, corpus.manifest.fingerprint)
         measured = {name: grids.figures(state.model, mesh) for name, grids in heldout.items()}

@@ -39,7 +39,7 @@ def fresh_model():
 
 def scorer_on(shape):
     mesh = make_mesh(MeshConfig(*shape))
-    return mesh, lambda: Scorer(LoadedModel(fresh_model(), EXPERIMENT, TOKENS, 1), mesh)
+    return mesh, lambda: Scorer(LoadedModel(fresh_model(), EXPERIMENT, TOKENS), mesh)
 
 
 @pytest.fixture

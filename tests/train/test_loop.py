@@ -131,6 +131,7 @@ def run_cli(experiment, folder, out):
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_started_again_has_the_metrics_of_an_unbroken_one(experiment, tmp_path):
     longer = with_steps(experiment, 60)
     longer = dataclasses.replace(

@@ -29,6 +29,7 @@ def gradients(shape, batch, grids):
         return jax.device_get(metrics), jax.device_get(grads)
 
 
+@pytest.mark.slow
 def test_every_mesh_gives_the_same_loss_metrics_and_gradients(capfd):
     batch = random_batch(0, grids=8, prefixes=8)
     metrics, grads = gradients(MESHES[0], batch, 8)
