@@ -4,7 +4,7 @@ VENV := .venv
 # Large pages make this CPU code about a third faster; elsewhere the setting does nothing.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test mutation clean
 
 quickstart: $(VENV)/.installed
 	$(VENV)/bin/rbs quickstart
@@ -14,6 +14,10 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
+
+# Changes the core in hundreds of places, one at a time; see docs/mutation.md.
+mutation: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.mutation
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

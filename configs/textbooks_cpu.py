@@ -5,7 +5,7 @@ Expects corpora/textbooks/{train,valid,test}, made by `rbs prepare` with
 Run: rbs train configs/textbooks_cpu.py
 """
 
-from rbs_jax.data.stream import GridConfig
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.experiment import DataConfig, Experiment, TrainConfig
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.optim import OptimConfig

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import io
 import json
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tyro.conf import Positional
 
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, load_experiment
+from rbs_jax.files import writing
 
 
 @runtime_checkable
@@ -48,7 +50,7 @@ class Prepare:
     """Turn text into a corpus of fixed-length blocks of ids."""
 
     sources: Positional[tuple[str, ...]]
-    """.jsonl, .jsonl.gz and .txt files, folders of them, or globs; a .txt file is one document."""
+    """.jsonl, .jsonl.gz, .jsonl.zst, .parquet and .txt files, folders of them, or globs."""
     tokenizer: str
     """A tokenizer.json, the folder that holds one (a corpus or a run does), or train:VOCAB."""
     out: Path
@@ -56,17 +58,31 @@ class Prepare:
     block_length: int = 128
     """Ids of a block, at least prefix + suffix [tokens]."""
     text_field: str = "text"
-    """The .jsonl field that holds a document's text."""
+    """The .jsonl field or .parquet column that holds a document's text; a .txt file is one."""
+    strict: bool = False
+    """Refuse the first document that cannot be read, instead of leaving it out."""
 
     def run(self) -> None:
         from rbs_jax.prepare import prepare
 
         if not self.sources:
             raise UserError("rbs prepare: no SOURCE given")
-        made = prepare(self.sources, self.tokenizer, self.out, self.block_length, self.text_field)
+        made = prepare(
+            self.sources,
+            self.tokenizer,
+            self.out,
+            self.block_length,
+            self.text_field,
+            self.strict,
+        )
+        if lost := made.unreadable_document_count:
+            print(
+                f"rbs: left out {lost} documents that cannot be read; --strict refuses them",
+                file=sys.stderr,
+            )
         print(
             f"{self.out}: {made.document_count} documents "
-            f"({made.empty_document_count} empty ones left out), "
+            f"({made.empty_document_count} empty and {lost} unreadable ones left out), "
             f"{made.block_count} blocks of {made.block_length} tokens, "
             f"{made.token_count} tokens ({made.dropped_token_count} left over), "
             f"vocabulary {made.vocab_size}, fingerprint {made.fingerprint[:12]}"
@@ -148,23 +164,27 @@ COMMANDS: dict[str, type[Any]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run a command line; returns its exit status: 0, or 2 for a user's mistake."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for library in ("absl", "asyncio"):  # orbax raises what it logs, and this says it in one line
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         if not args or args[0] in ("-h", "--help"):
             print(_overview())
             return 0
         parse(args).run()
+        with writing(Path("standard output")):
+            sys.stdout.flush()
     except UserError as error:
-        print(f"rbs: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except OSError as error:  # what the file system refuses is the user's to mend
-        print(f"rbs: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("rbs: interrupted; train goes on from its last checkpoint", file=sys.stderr)
-        return 130
+        return _refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
     return 0
+
+
+def _refuse(reason: str) -> int:
+    print("rbs:", " ".join(reason.splitlines()), file=sys.stderr)
+    return 2
 
 
 def _overview() -> str:
@@ -218,8 +238,3 @@ def _one_line(box: str) -> str:
     suggested = re.search(r"Perhaps you meant:\s+(\S+)", "\n".join(others))
     hint = f"; perhaps you meant {suggested[1]}" if suggested else ""
     return " ".join([first, *flags]).rstrip(".") + hint
-
-
-def run() -> None:
-    """The `rbs` program."""
-    sys.exit(main())

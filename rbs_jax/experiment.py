@@ -8,8 +8,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.objective import ObjectiveConfig
@@ -41,14 +41,25 @@ class TrainConfig:
     checkpoint_every: int = 100
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 2
-    """Newest checkpoints kept."""
+    """Newest checkpoints kept, beside the best."""
+    best_every: int | None = None
+    """Steps between measurements of same-document accuracy on data.valid: the best of these
+    checkpoints is kept, reported and named FOLDER@best; None to report the last step.
+    """
+    patience: int | None = None
+    """Measurements in a row without a new best that end the run; None to never end it early."""
+    max_skipped: int = 10
+    """Updates in a row that may be skipped since their loss or gradient is not finite, before
+    the run ends.
+    """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise UserError(
-                    f"train.{field.name} is {getattr(self, field.name)}, it must be at least 1"
-                )
+            value = getattr(self, field.name)
+            if value is not None and value < 1:
+                raise UserError(f"train.{field.name} is {value}, it must be at least 1")
+        if self.patience is not None and self.best_every is None:
+            raise UserError("train.patience counts measurements: set train.best_every too")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +81,26 @@ class Experiment:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed is {self.seed}, it must be at least 0 and below 2**31")
-        wanted = self.split.prefix_length + self.split.suffix_length
-        if wanted > self.model.max_positions:
+        for breakpoint_ in (self.split.breakpoint, self.heldout.breakpoint):
+            wanted = dataclasses.replace(self.split, breakpoint=breakpoint_).tokens_used
+            if wanted > self.model.max_positions:
+                raise UserError(
+                    f"prefix + suffix = {wanted} tokens exceed model.max_positions "
+                    f"{self.model.max_positions}"
+                )
+        if self.train.best_every is not None and self.data.valid is None:
+            raise UserError("train.best_every measures on data.valid, which is not set")
+        per_update = self.prefixes_per_update
+        if self.grid.prefixes % per_update:
+            nearest = " or ".join(map(str, _nearest_divisors(self.grid.prefixes, per_update)))
             raise UserError(
-                f"prefix + suffix = {wanted} tokens exceed model.max_positions "
-                f"{self.model.max_positions}"
+                f"optim.prefixes_per_update {per_update} does not divide grid.prefixes "
+                f"{self.grid.prefixes}; the nearest is {nearest}"
             )
         for axis, size, name, field in (
             ("data", self.mesh.data, "grid.grids_per_step", self.grid.grids_per_step),
             ("fsdp", self.mesh.fsdp, "grid.prefixes", self.grid.prefixes),
+            ("fsdp", self.mesh.fsdp, "optim.prefixes_per_update", per_update),
             ("fsdp", self.mesh.fsdp, "heldout.candidates", self.heldout.candidates),
             ("fsdp", self.mesh.fsdp, "model.width", self.model.width),
             ("tensor", self.mesh.tensor, "model.num_kv_heads", self.model.num_kv_heads),
@@ -90,6 +112,22 @@ class Experiment:
                 raise UserError(
                     f"mesh.{axis} {size} does not divide {name} {field}; the nearest is {nearest}"
                 )
+
+    @property
+    def prefixes_per_update(self) -> int:
+        """Prefixes of a grid that make one optimizer update."""
+        return self.optim.prefixes_per_update or self.grid.prefixes
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer updates of a step, one after another."""
+        return self.grid.prefixes // self.prefixes_per_update
+
+
+def _nearest_divisors(number: int, wanted: int) -> list[int]:
+    """The divisors of a number just below and above a wanted one that is none."""
+    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    return [max(d for d in divisors if d < wanted), *[d for d in divisors if d > wanted][:1]]
 
 
 def load_experiment(path: Path) -> Experiment:

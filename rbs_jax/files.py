@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,33 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot make this folder: {error.strerror}") from error
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names `path` where the file system refuses a write, which by itself names no file.
+
+    Raises:
+      UserError: no space left, too large a file, no permission or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_atomic(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one."""
+    """Write beside, then rename: a reader sees the old file or the new one.
+
+    Raises:
+      UserError: it cannot be written; the old file stays.
+    """
     beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with writing(path):
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -5,20 +5,41 @@ of each prefix's true suffix, and which suffixes count as its negatives.
 """
 
 import dataclasses
+import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from rbs_jax.errors import UserError
 
 Metrics = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-    """Bradley-Terry over the grid with score centering (arXiv:2603.02225)."""
+    """What the true suffix should do to the others: Bradley-Terry with centering by default."""
 
+    loss: Literal["bradley_terry", "infonce"] = "bradley_terry"
+    """Each negative alone against the true suffix, or all of a row at once."""
+    margin: float = 0.0
+    """How far the true suffix should score above a negative [reward]."""
+    label_smoothing: float = 0.0
+    """Share of the label given to the negatives, at least 0 and below 1/2."""
     centering: float = 0.01
-    """Weight of the mean squared reward that keeps scores near zero; 0 for none."""
+    """Weight of the penalty that keeps scores near zero; 0 for none."""
+    centering_form: Literal["square", "sum_square"] = "square"
+    """Penalise each score's square, or the square of a pair's sum."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise UserError(
+                f"objective.label_smoothing is {self.label_smoothing}, "
+                "it must be at least 0 and below 0.5"
+            )
+        if not (0 <= self.margin < math.inf and 0 <= self.centering < math.inf):
+            raise UserError("objective.margin and objective.centering must be at least 0, and finite")
 
 
 def positive_rewards(r_GPS: Float[Array, "G P S"], positive_GP: Int[Array, "G P"]) -> Array:
@@ -39,32 +60,92 @@ def grid_mean(x_GP: Float[Array, "G P"], valid_GP: Bool[Array, "G P"]) -> Float[
     return per_grid.mean()
 
 
-def bradley_terry(
+def objective(
     r_GPS: Float[Array, "G P S"],
     positive_GP: Int[Array, "G P"],
     negatives_GPS: Bool[Array, "G P S"],
     config: ObjectiveConfig,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Every true suffix against the other suffixes of its prefix.
+    """Every true suffix against its prefix's negatives, and the centering penalty.
 
-    With s_i the reward of prefix i's true suffix and s_ij that of negative j:
-
-        loss = mean_i mean_j [ softplus(s_ij - s_i) + c (s_i^2 + s_ij^2) ]
-
-    the mean over j taken over the prefix's negatives, over i over prefixes that
-    have any, then over grids (arXiv:2603.02225 with its square centering: no
-    factor 1/2, no subtraction of the batch's mean).
+    Both are means over the prefixes of a grid that have any negative, then over
+    grids; prefixes without one count for nothing (`grid_metrics` counts them).
 
     Returns:
-      The loss, and `bradley_terry` and `centering`, its two parts.
+      The loss, and its two parts: the preference by the loss's name, and `centering`.
     """
     s_GP = positive_rewards(r_GPS, positive_GP)
     valid_GP = negatives_GPS.any(axis=-1)
-    pairs_GPS = jax.nn.softplus(r_GPS - s_GP[..., None])
-    squares_GPS = jnp.square(s_GP)[..., None] + jnp.square(r_GPS)
-    preference = grid_mean(row_mean(pairs_GPS, negatives_GPS), valid_GP)
-    centering = config.centering * grid_mean(row_mean(squares_GPS, negatives_GPS), valid_GP)
-    return preference + centering, {"bradley_terry": preference, "centering": centering}
+    preference_GP = LOSSES[config.loss](r_GPS, s_GP, negatives_GPS, config)
+    penalty_GP = centering(r_GPS, s_GP, negatives_GPS, config)
+    preference = grid_mean(preference_GP, valid_GP)
+    penalty = config.centering * grid_mean(penalty_GP, valid_GP)
+    return preference + penalty, {config.loss: preference, "centering": penalty}
+
+
+def bradley_terry(
+    r_GPS: Float[Array, "G P S"],
+    s_GP: Float[Array, "G P"],
+    negatives_GPS: Bool[Array, "G P S"],
+    config: ObjectiveConfig,
+) -> Float[Array, "G P"]:
+    """Each negative alone against the true suffix (arXiv:2603.02225, its page and code).
+
+    With s_i the reward of prefix i's true suffix, s_ij that of its negative j,
+    margin m (arXiv:2307.09288) and smoothing e (arXiv:1512.00567):
+
+        z_ij = s_i - s_ij - m
+        loss_i = mean_j [ (1 - e) softplus(-z_ij) + e softplus(z_ij) ]
+    """
+    z_GPS = s_GP[..., None] - r_GPS - config.margin
+    win_GPS, lose_GPS = jax.nn.softplus(-z_GPS), jax.nn.softplus(z_GPS)
+    smoothed_GPS = (1 - config.label_smoothing) * win_GPS + config.label_smoothing * lose_GPS
+    return row_mean(smoothed_GPS, negatives_GPS)
+
+
+def infonce(
+    r_GPS: Float[Array, "G P S"],
+    s_GP: Float[Array, "G P"],
+    negatives_GPS: Bool[Array, "G P S"],
+    config: ObjectiveConfig,
+) -> Float[Array, "G P"]:
+    """The true suffix against all negatives of its row at once (arXiv:1807.03748).
+
+    With s_i, s_ij, m and e as in `bradley_terry`, at temperature 1:
+
+        n_i = logsumexp over j of (s_i - m, s_i1, s_i2, ...)
+        loss_i = n_i - (1 - e) (s_i - m) - e mean_j s_ij
+
+    With one negative it equals Bradley-Terry, whatever the margin and smoothing.
+    """
+    own_GP = s_GP - config.margin
+    # A finite floor: a row without negatives would make -inf - -inf on the way.
+    others_GPS = jnp.where(negatives_GPS, r_GPS, jnp.finfo(r_GPS.dtype).min)
+    total_GP = jnp.logaddexp(own_GP, jax.nn.logsumexp(others_GPS, axis=-1))
+    smoothed_GP = config.label_smoothing * row_mean(r_GPS, negatives_GPS)
+    return total_GP - (1 - config.label_smoothing) * own_GP - smoothed_GP
+
+
+LOSSES = {"bradley_terry": bradley_terry, "infonce": infonce}
+
+
+def centering(
+    r_GPS: Float[Array, "G P S"],
+    s_GP: Float[Array, "G P"],
+    negatives_GPS: Bool[Array, "G P S"],
+    config: ObjectiveConfig,
+) -> Float[Array, "G P"]:
+    """What keeps scores near zero, as a mean over the prefix's negatives.
+
+        square:      mean_j [ s_i^2 + s_ij^2 ]    (arXiv:2603.02225: no factor 1/2)
+        sum_square:  mean_j [ (s_i + s_ij)^2 ]    (arXiv:2312.09244; TRL and EasyDeL)
+
+    `square` shrinks every score; `sum_square` leaves s_i = -s_ij free to grow.
+    """
+    s_GPS = s_GP[..., None]
+    if config.centering_form == "square":
+        return row_mean(jnp.square(s_GPS) + jnp.square(r_GPS), negatives_GPS)
+    return row_mean(jnp.square(s_GPS + r_GPS), negatives_GPS)
 
 
 def pair_wins(

@@ -1,8 +1,9 @@
-"""The learning-rate schedule and AdamW."""
+"""The learning-rate schedule, AdamW, and which parameters they move."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import optax
 
 from rbs_jax.errors import UserError
@@ -15,11 +16,21 @@ class OptimConfig:
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 20
-    """Steps over which the rate rises linearly from 0; the first update uses rate 0 if > 0."""
+    """Length of the linear rise from rate 0, in what warmup_counts says; if > 0, it starts at 0."""
+    warmup_counts: Literal["steps", "updates"] = "steps"
+    """What the rate follows: steps, all updates of one at one rate (the paper's code), or updates.
+    The same unless prefixes_per_update makes several updates of a step."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What follows the warm-up; cosine falls to a tenth of the peak at the last step."""
     weight_decay: float = 0.01
-    """Decoupled decay of all parameters, relative to the learning rate."""
+    """Decoupled decay, relative to the learning rate."""
+    decay: Literal["all", "matrices"] = "all"
+    """What decays: every parameter (the paper's code), or all but norm scales and biases."""
+    freeze: Literal["nothing", "embeddings", "trunk"] = "nothing"
+    """What stays as it was: the embedding table, or all but the head."""
+    prefixes_per_update: int | None = None
+    """Prefixes of a grid whose mean loss makes one update; None for all (the paper's page; its
+    released code: 1). Later updates of a step see weights that earlier ones moved."""
     beta1: float = 0.9
     """Decay of the gradient's running mean."""
     beta2: float = 0.999
@@ -30,6 +41,10 @@ class OptimConfig:
     """Largest global gradient norm; longer gradients are scaled down to it."""
 
     def __post_init__(self) -> None:
+        if self.prefixes_per_update is not None and self.prefixes_per_update < 1:
+            raise UserError(
+                f"optim.prefixes_per_update is {self.prefixes_per_update}, it must be at least 1"
+            )
         if self.warmup_steps < 0:
             raise UserError(f"optim.warmup_steps is {self.warmup_steps}, it cannot be negative")
         if not self.learning_rate > 0:
@@ -40,25 +55,61 @@ class OptimConfig:
             raise UserError(f"optim.clip_norm is {self.clip_norm}, it must be positive")
 
 
-def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Step -> rate, for a run of `steps` steps."""
+def learning_rate(config: OptimConfig, steps: int, updates_per_step: int) -> optax.Schedule:
+    """Updates done -> rate of the next, for a run of `steps` steps."""
     peak, warmup = config.learning_rate, config.warmup_steps
+    updates_per_tick = updates_per_step if config.warmup_counts == "steps" else 1
+    ticks = steps * updates_per_step // updates_per_tick
     if config.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.1)
+        after = optax.cosine_decay_schedule(peak, max(ticks - warmup, 1), alpha=0.1)
     else:
         after = optax.constant_schedule(peak)
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    by_tick = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    return lambda updates: by_tick(updates // updates_per_tick)
 
 
-def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW on all parameters at the scheduled rate."""
-    return optax.chain(
+def make_optimizer(
+    config: OptimConfig, steps: int, updates_per_step: int
+) -> optax.GradientTransformation:
+    """Clip by global norm, then AdamW at the scheduled rate, on what is not frozen.
+
+    Frozen parameters have no moments: the state holds nothing for them.
+    """
+    free = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
-            learning_rate(config, steps),
+            learning_rate(config, steps, updates_per_step),
             b1=config.beta1,
             b2=config.beta2,
             eps=config.eps,
             weight_decay=config.weight_decay,
+            mask=_is_matrix if config.decay == "matrices" else None,
         ),
     )
+    if config.freeze == "nothing":
+        return free
+
+    def labels(model: Any) -> Any:
+        return jax.tree.map(lambda held: "held" if held else "free", frozen(model, config))
+
+    return optax.partition({"free": free, "held": optax.set_to_zero()}, labels)
+
+
+def frozen(model: Any, config: OptimConfig) -> Any:
+    """Which parameters of a reward model stay as they are, as a pytree of bools."""
+    held = {"nothing": "", "embeddings": ".trunk.embedding", "trunk": ".trunk"}[config.freeze]
+
+    def is_frozen(path: Any, _: Any) -> bool:
+        return bool(held) and f"{jax.tree_util.keystr(path)}.".startswith(f"{held}.")
+
+    return jax.tree_util.tree_map_with_path(is_frozen, model)
+
+
+def _is_matrix(model: Any) -> Any:
+    """False for norm scales and biases, by name: stacked over layers, they have two axes too."""
+
+    def is_matrix(path: Any, _: Any) -> bool:
+        name = jax.tree_util.keystr(path)
+        return "norm" not in name and "bias" not in name
+
+    return jax.tree_util.tree_map_with_path(is_matrix, model)

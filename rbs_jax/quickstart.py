@@ -10,8 +10,8 @@ from typing import Any
 from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.decontaminate import RUN, without_shared_runs
 from rbs_jax.data.docstrings import installed_packages, read_docstrings
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.eval.report import heldout_table, learning_curve

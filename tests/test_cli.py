@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from rbs_jax.cli import COMMANDS, main
+from rbs_jax.data.manifest import read_manifest
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import load_experiment
 from rbs_jax.sharding import make_mesh
@@ -61,7 +62,9 @@ def prepare(out, *, text="good.jsonl", tokenizer="train:300", block_length=4):
 @pytest.fixture
 def corpus(capsys):
     assert main(prepare("corpus")) == 0
-    assert capsys.readouterr().out.startswith("corpus: 3 documents (0 empty ones left out)")
+    assert capsys.readouterr().out.startswith(
+        "corpus: 3 documents (0 empty and 0 unreadable ones left out)"
+    )
     return "corpus"
 
 
@@ -74,7 +77,7 @@ def run(tmp_path_factory):
     with jax.set_mesh(make_mesh(experiment.mesh)):
         state = jax.jit(lambda: init_state(experiment.model, optax.sgd(0.1, 0.9), 0))()
         with Checkpoints(out, keep=1) as checkpoints:
-            checkpoints.save(7, state, {"next_step": 7}, experiment)
+            checkpoints.save(7, state, {"next_step": 7}, experiment, {})
     train_tokens([TEXT], 300).save(out)
     return str(out)
 
@@ -120,15 +123,6 @@ def test_help_on_a_config_shows_its_values(capsys):
     assert not stop.value.code
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Rows of the embedding table; at least the tokenizer's ids. (default: 300)" in said
-
-
-def test_ctrl_c_is_no_defect(capsys, monkeypatch):
-    def interrupted(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(COMMANDS["prepare"], "run", interrupted)
-    assert main(prepare("corpus")) == 130
-    assert capsys.readouterr().err.startswith("rbs: interrupted")
 
 
 # Arguments
@@ -215,8 +209,41 @@ def test_a_value_of_the_wrong_kind_or_size_is_named(mistake, args, said):
 )
 def test_a_bad_line_of_text_is_named_and_nothing_is_left_behind(folder, mistake, line, said):
     (folder / "bad.jsonl").write_text('{"text": "words"}\n' + line + "\n")
-    assert said in mistake(*prepare("corpus", text="bad.jsonl"))
+    assert said in mistake(*prepare("corpus", text="bad.jsonl"), "--strict")
     assert sorted(path.name for path in folder.iterdir()) == ["bad.jsonl", "good.jsonl", "tiny.py"]
+
+
+@pytest.mark.parametrize("tokenizer", ["train:300", "corpus"])
+def test_unreadable_documents_are_named_once_and_counted(folder, corpus, capsys, tokenizer):
+    (folder / "bad.jsonl").write_text("{\n" * 5 + TEXT)
+    assert main(prepare("out", text="*.jsonl", tokenizer=tokenizer)) == 0
+    said, *more = capsys.readouterr().err.splitlines()
+    assert said.startswith("bad.jsonl:1: not valid JSON: ")
+    assert [line.split(": ")[0] for line in more] == ["bad.jsonl:2", "bad.jsonl:3", "rbs"]
+    assert more[-1] == "rbs: left out 5 documents that cannot be read; --strict refuses them"
+    manifest = read_manifest(folder / "out")
+    assert (manifest.document_count, manifest.unreadable_document_count) == (6, 5)
+    # What is left out leaves no trace in the blocks.
+    (folder / "bad.jsonl").write_text(TEXT)
+    assert main(prepare("again", text="*.jsonl", tokenizer=tokenizer)) == 0
+    assert manifest.fingerprint == read_manifest(folder / "again").fingerprint
+
+
+@pytest.mark.parametrize("tokenizer", ["train:300", "corpus"])
+def test_where_no_document_can_be_read_the_first_reason_is_said(folder, corpus, capsys, tokenizer):
+    (folder / "bad.jsonl").write_text('{"body": "words"}\n' * 2)
+    assert main(prepare("out", text="bad.jsonl", tokenizer=tokenizer)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "rbs: the sources hold no document with text; 2 cannot be read, the first: "
+        "bad.jsonl:1: no field 'text'; fields here: 'body'"
+    )
+    assert not (folder / "out").exists()
+
+
+def test_a_file_name_need_not_be_utf8(folder):
+    (folder / os.fsdecode(b"\xff.jsonl")).write_text(TEXT)
+    assert main(prepare("out", text="*.jsonl")) == 0
+    assert read_manifest(folder / "out").settings["sources"] == ["good.jsonl", "\\udcff.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +335,7 @@ def test_a_model_that_is_no_run_is_named(corpus, mistake):
 
 def test_a_missing_checkpoint_is_named_with_those_there(run, mistake):
     said = mistake("score", f"{run}@8", "good.jsonl", "--out", "scores.jsonl")
-    assert f"{run}@8: no such checkpoint; steps here: 7" in said
+    assert f"{run}@8: no such checkpoint; here are 7" in said
 
 
 def test_a_missing_file_to_score_is_named(run, mistake):
@@ -337,15 +364,6 @@ def test_a_corpus_with_another_tokenizer_than_the_models_is_refused(run, mistake
     assert f"other: not the model's tokenizer; prepare it with --tokenizer {run}" in said
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
-    def interrupted(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("rbs_jax.cli.Quickstart.run", interrupted)
-    assert main(["quickstart"]) == 130
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_a_config_that_is_no_python_file_is_refused(folder, mistake):
     assert "tiny.txt: a config is a .py file" in mistake("train", "tiny.txt")
 
@@ -353,6 +371,16 @@ def test_a_config_that_is_no_python_file_is_refused(folder, mistake):
 def test_an_evaluation_never_overwrites_a_run(run, corpus, mistake):
     said = mistake("eval", run, "heldout", "--data", corpus, "--out", run)
     assert "holds a run with a result of its own" in said
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "notes", '{"test": {"in_batch": 1}}', "\udcff"])
+def test_an_evaluation_overwrites_no_result_of_another_kind(folder, run, corpus, mistake, content):
+    result = folder / "other" / "result.json"
+    result.parent.mkdir()
+    result.write_text(content, errors="surrogateescape")
+    said = mistake("eval", run, "heldout", "--data", corpus, "--out", "other")
+    assert "other/result.json: is no result of an evaluation" in said
+    assert result.read_text(errors="surrogateescape") == content
 
 
 def test_what_the_file_system_refuses_is_one_line(run, folder, mistake):

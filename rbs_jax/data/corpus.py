@@ -8,7 +8,6 @@ CORPUS/blocks-train.array_record-00000-of-00004
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -24,10 +23,10 @@ from tensorflow_datasets.core import example_serializer
 
 from rbs_jax.data.blocks import pack
 from rbs_jax.data.manifest import NAME, SPLIT, Manifest, shard_name
-from rbs_jax.data.sources import in_batches
+from rbs_jax.data.sources import Unreadable, in_batches
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
-from rbs_jax.files import make_folder
+from rbs_jax.files import make_folder, write_json, writing
 
 SHARD_CHARACTERS = 16_000_000
 """Text a shard holds at least, but for the last [characters]."""
@@ -70,6 +69,9 @@ def write_shard(
       tokens: turns text into ids.
       block_length: ids of a block [tokens].
       first_document: number of the shard's first document in the corpus.
+
+    Raises:
+      OSError: the file system refuses a write.
     """
     features = _features(block_length)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
@@ -93,7 +95,10 @@ def write_shard(
         example = features.encode_example({"tokens": block.tokens, "documents": span})
         writer.write(serializer.serialize_example(example))
         counts["blocks"] += 1
-    writer.close()
+    try:
+        writer.close()
+    except RuntimeError as error:  # its way to say what the file system refused, at any write
+        raise OSError(str(error)) from error
     os.replace(partial, path)
     return Shard(
         blocks=counts["blocks"],
@@ -130,11 +135,21 @@ def write_corpus(
     tokens: Tokens,
     block_length: int,
     settings: dict[str, object],
+    unreadable: Unreadable | None = None,
 ) -> Manifest:
     """Write a whole corpus folder: beside its place first, then renamed.
 
+    Args:
+      documents: texts; those without any are counted and left out.
+      out: the corpus's folder; must not exist.
+      tokens: turns text into ids.
+      block_length: ids of a block [tokens].
+      settings: how it is made, for the manifest.
+      unreadable: what was left out, once `documents` is read to its end.
+
     Raises:
-      UserError: `out` exists, no document has text, or there is not one whole block.
+      UserError: `out` exists or cannot be written, no document has text, or there
+        is not one whole block.
     """
     if block_length < 2:
         raise UserError(
@@ -142,23 +157,37 @@ def write_corpus(
         )
     refuse_existing(out)
     make_folder(out.parent)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        shards: list[Shard] = []
-        for texts in _cut_shards(documents):
-            first = sum(shard.documents for shard in shards)
-            path = beside / f"shard-{len(shards):05d}"
-            shards.append(write_shard(texts, path, tokens, block_length, first))
-        manifest = _manifest(shards, tokens, block_length, settings)
-        _write_tfds(beside, shards, block_length)
-        tokens.save(beside)
-        text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
-        (beside / "manifest.json").write_text(text + "\n", encoding="utf-8")
-        beside.chmod(0o755)  # mkdtemp's folders are private
-        os.replace(beside, out)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with writing(out):
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        try:
+            manifest = _write_beside(
+                documents, beside, tokens, block_length, settings, unreadable or Unreadable()
+            )
+            os.replace(beside, out)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    return manifest
+
+
+def _write_beside(
+    documents: Iterable[str],
+    folder: Path,
+    tokens: Tokens,
+    block_length: int,
+    settings: dict[str, object],
+    unreadable: Unreadable,
+) -> Manifest:
+    shards: list[Shard] = []
+    for texts in _cut_shards(documents):
+        first = sum(shard.documents for shard in shards)
+        path = folder / f"shard-{len(shards):05d}"
+        shards.append(write_shard(texts, path, tokens, block_length, first))
+    manifest = _manifest(shards, tokens, block_length, settings, unreadable)
+    _write_tfds(folder, shards, block_length)
+    tokens.save(folder)
+    write_json(folder / "manifest.json", dataclasses.asdict(manifest))
+    folder.chmod(0o755)  # mkdtemp's folders are private
     return manifest
 
 
@@ -173,11 +202,16 @@ def refuse_existing(out: Path) -> None:
 
 
 def _manifest(
-    shards: Sequence[Shard], tokens: Tokens, block_length: int, settings: dict[str, object]
+    shards: Sequence[Shard],
+    tokens: Tokens,
+    block_length: int,
+    settings: dict[str, object],
+    unreadable: Unreadable,
 ) -> Manifest:
     blocks, documents = sum(s.blocks for s in shards), sum(s.documents for s in shards)
     if not documents:
-        raise UserError("the sources hold no document with text")
+        lost = f"; {unreadable.count} cannot be read, the first: {unreadable.first}"
+        raise UserError(f"the sources hold no document with text{lost if unreadable.count else ''}")
     if not blocks:
         raise UserError(
             f"the sources hold {sum(s.tokens for s in shards)} tokens in {len(shards)} shards, "
@@ -192,6 +226,7 @@ def _manifest(
         dropped_token_count=sum(shard.dropped_tokens for shard in shards),
         document_count=documents,
         empty_document_count=sum(shard.empty_documents for shard in shards),
+        unreadable_document_count=unreadable.count,
         vocab_size=tokens.vocab_size,
         tokenizer_sha256=tokens.sha256,
         end_of_document=tokens.end,

@@ -1,11 +1,13 @@
 """Real prose that every installation already has: the docstrings of installed packages."""
 
 import ast
+import signal
 import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 
 SHORTEST = 400
@@ -38,12 +40,34 @@ def read_docstrings(packages: Mapping[str, Sequence[str]]) -> dict[str, list[str
         for name, own in packages.items()
     }
     # Processes are spawned: a fork of a process that runs jax can deadlock.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        found = {name: pool.map(_of_file, own, chunksize=64) for name, own in files.items()}
-        return {
-            name: list(dict.fromkeys(text for texts in own for text in texts))
-            for name, own in found.items()
-        }
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_silently) as pool:
+        try:
+            with _interrupts_held():
+                found = {name: pool.map(_of_file, own, chunksize=64) for name, own in files.items()}
+            return {
+                name: list(dict.fromkeys(text for texts in own for text in texts))
+                for name, own in found.items()
+            }
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else the pool reads all that is left
+            raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds back Ctrl-C here, and in processes started here for good."""
+    resource_tracker.ensure_running()  # its start would let Ctrl-C through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end_silently() -> None:
+    """A worker's answer to Ctrl-C, also to one held back while it started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _of_file(file: Path) -> list[str]:

@@ -38,6 +38,8 @@ class Manifest:
     settings: dict[str, object]
     """How it was made: the sources' names, the text field, whatever else the maker notes."""
     shards: tuple[dict[str, object], ...] = ()
+    unreadable_document_count: int = 0
+    """Documents that could not be read, and files without any, left out."""
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,17 +1,24 @@
-"""Where documents come from: .jsonl, .jsonl.gz and .txt files, folders of them, globs."""
+"""Where documents come from: .jsonl, .parquet and .txt files, folders of them, globs."""
 
 import glob
-import gzip
+import io
 import json
-import zlib
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import pyarrow as pa
+
+from rbs_jax.data.lines import Line, read_lines
+from rbs_jax.data.parquet import read_column
 from rbs_jax.errors import UserError
 
 Item = TypeVar("Item")
-SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt")
+SHOWN = 3
+"""Unreadable documents that are named; the rest are counted."""
 
 
 class Record(NamedTuple):
@@ -54,45 +61,114 @@ def find_files(sources: Iterable[str]) -> list[Path]:
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
-    """The objects of a .jsonl or .jsonl.gz file, one a line; blank lines are skipped.
+    """The objects of a .jsonl file, plain or compressed, one a line; blank lines are skipped.
 
     Raises:
       UserError: the file is missing or broken, or a line is no JSON object, with its number.
     """
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield Record(_parse_object(line, f"{path}:{number}"), f"{path}:{number}")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read after line {number}: {error}") from error
+    return map(_parse_object, read_lines(path))
 
 
-def _parse_object(line: bytes, where: str) -> dict[str, object]:
+def _parse_object(line: Line) -> Record:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = json.loads(line.content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 at byte {error.start} of the line") from error
+        raise UserError(f"{line.where}: not UTF-8 at byte {error.start} of the line") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON: {error}") from error
+        raise UserError(f"{line.where}: not valid JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(fields).__name__}")
-    return fields
+        raise UserError(f"{line.where}: expected a JSON object, found {type(fields).__name__}")
+    return Record(fields, line.where)
 
 
-def read_documents(files: Iterable[Path], text_field: str) -> Iterator[str]:
-    """The text of every document: one a line of a .jsonl file, one a .txt file.
+def refuse(reason: UserError) -> None:
+    """What becomes of an unreadable document where nothing may be left out: the error is raised."""
+    raise reason
+
+
+class Unreadable:
+    """Counts the documents that cannot be read and are left out; the first few go to stderr."""
+
+    def __init__(self, shown: int = SHOWN) -> None:
+        """Start at none; the first `shown` of them are printed."""
+        self.count = 0
+        self.first: UserError | None = None
+        self._shown = shown
+
+    def leave_out(self, reason: UserError) -> None:
+        """Count one document."""
+        self.count += 1
+        self.first = self.first or reason
+        if self.count <= self._shown:
+            print(reason, file=sys.stderr)
+
+
+def read_documents(
+    files: Iterable[Path], text_field: str, leave_out: Callable[[UserError], None] = refuse
+) -> Iterator[str]:
+    """The text of every document: one a line of a .jsonl, a row of a .parquet, one a .txt file.
+
+    Args:
+      files: what `find_files` found.
+      text_field: the field or column that holds the text.
+      leave_out: told of every document that cannot be read, and of every file without any.
 
     Raises:
-      UserError: a file or line cannot be read, or the text field is missing or no string.
+      UserError: a whole file cannot be read: an unknown number of documents would be lost.
     """
     for path in files:
-        if path.name.endswith(".txt"):
-            yield _read_text(path)
-            continue
-        for record in read_jsonl(path):
-            yield text_of(record, text_field)
+        nothing = True
+        for read in _documents_of(path, text_field):
+            nothing = False
+            try:
+                text = read()
+            except UserError as reason:
+                leave_out(reason)
+            else:
+                yield text
+        if nothing:
+            leave_out(UserError(f"{path}: holds no document"))
+
+
+def _documents_of(path: Path, field: str) -> Iterator[Callable[[], str]]:
+    """A call for each document, which raises UserError where this one cannot be read.
+
+    Raises:
+      UserError: the file cannot be read on from here.
+    """
+    if path.name.endswith(".txt"):
+        yield partial(_read_text, _content(path), path)
+    elif path.name.endswith(".parquet"):
+        for row, value in enumerate(read_column(path, field), start=1):
+            yield partial(_text_of_cell, value, f"{path}:row {row}: field {field!r}")
+    else:
+        for line in read_lines(path):
+            yield partial(_text_of_line, line, field)
+
+
+def _text_of_line(line: Line, field: str) -> str:
+    return text_of(_parse_object(line), field)
+
+
+def _text_of_cell(cell: pa.Scalar, what: str) -> str:
+    try:
+        return checked_text(cell.as_py(), what)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} is not UTF-8 at byte {error.start}") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_text(content: bytes, path: Path) -> str:
+    try:
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
 def text_of(record: Record, field: str) -> str:
@@ -120,15 +196,6 @@ def checked_text(value: object, what: str) -> str:
     except UnicodeEncodeError as error:
         raise UserError(f"{what} holds a lone surrogate") from error
     return value
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

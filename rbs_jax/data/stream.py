@@ -5,86 +5,63 @@ import dataclasses
 import grain
 import numpy as np
 
-from rbs_jax.data.reader import Blocks, Corpus
-from rbs_jax.data.split import SplitConfig, split
+from rbs_jax.data.grid import GridConfig, draw_negatives, make_batch, same_document
+from rbs_jax.data.order import Order
+from rbs_jax.data.reader import Corpus
+from rbs_jax.data.split import Halves, SplitConfig, Splitter
 from rbs_jax.errors import UserError
-from rbs_jax.shapes import GridBatch, TokenGrid
-
-
-@dataclasses.dataclass(frozen=True)
-class GridConfig:
-    """How many blocks make a grid, and how many grids a step."""
-
-    prefixes: int = 16
-    """B: prefixes of a grid, and as many suffixes; every prefix has B - 1 negatives."""
-    grids_per_step: int = 1
-    """Independent grids of a step; their gradients are averaged."""
-
-    def __post_init__(self) -> None:
-        if self.prefixes < 2:
-            raise UserError(f"grid.prefixes is {self.prefixes}: a negative needs at least 2")
-        if self.grids_per_step < 1:
-            raise UserError(f"grid.grids_per_step is {self.grids_per_step}, it must be at least 1")
-
-
-def make_batch(blocks: Blocks, prefixes: int, split_config: SplitConfig) -> GridBatch:
-    """Blocks [G * P] to grids in which every suffix follows every prefix.
-
-    Suffixes of blocks that share a document with a prefix's block are not its
-    negatives: they may be true continuations.
-    """
-    prefix_ids, suffix_ids = split(blocks.tokens, split_config)
-    prefixes_GPC = prefix_ids.reshape(-1, prefixes, prefix_ids.shape[-1])
-    suffixes_GST = suffix_ids.reshape(-1, prefixes, suffix_ids.shape[-1])
-    grids = len(prefixes_GPC)
-    tokens = TokenGrid(
-        prefixes=prefixes_GPC,
-        prefix_lengths=np.full((grids, prefixes), prefix_ids.shape[-1], np.int32),
-        suffixes=suffixes_GST,
-        suffix_lengths=np.full((grids, prefixes), suffix_ids.shape[-1], np.int32),
-    )
-    positive_GP = np.tile(np.arange(prefixes, dtype=np.int32), (grids, 1))
-    return GridBatch(tokens, positive_GP, ~same_document(blocks.documents, prefixes))
-
-
-def same_document(documents: np.ndarray, prefixes: int) -> np.ndarray:
-    """Which blocks of a grid share a document, [G, P, S]; a block shares its own with itself."""
-    first = documents[:, 0].reshape(-1, prefixes)
-    last = documents[:, 1].reshape(-1, prefixes)
-    return (first[:, :, None] <= last[:, None, :]) & (first[:, None, :] <= last[:, :, None])
+from rbs_jax.shapes import GridBatch
 
 
 class Stream:
-    """The training batches of a corpus, reachable by their step in any order.
-
-    An epoch is a fresh permutation of all blocks, cut to whole steps: the few
-    that remain sit out that epoch.
-    """
+    """The training batches of a corpus, reachable by their step in any order."""
 
     def __init__(
         self, corpus: Corpus, split_config: SplitConfig, grid: GridConfig, seed: int
     ) -> None:
         """Raises UserError where the corpus is too small for one step or one pair."""
-        self._corpus, self._split, self._grid = corpus, split_config, grid
-        self._per_step = grid.prefixes * grid.grids_per_step
+        self._corpus, self._grid, self._seed = corpus, grid, seed
         setting = "--grid.prefixes or --grid.grids-per-step"
-        check_fits(corpus, split_config, self._per_step, setting)
-        if corpus.manifest.document_count < 2:
+        check_fits(corpus, split_config, grid.prefixes * grid.grids_per_step, setting)
+        if corpus.manifest.document_count < 2 and grid.same_document == "mask":
             raise UserError(
                 f"{corpus.folder}: one document has no negatives, since its own blocks may be "
-                "true continuations; cut it into several documents"
+                "true continuations; cut it into several documents or give "
+                "--grid.same-document keep"
             )
-        self.steps_per_epoch = len(corpus) // self._per_step
-        epoch = grain.MapDataset.range(len(corpus)).seed(seed).shuffle()
-        self._order = epoch[: self.steps_per_epoch * self._per_step].repeat()
+        self._split = Splitter(split_config, seed, corpus.tokens())
+        self._order = Order(len(corpus), grid, seed)
+        self._others = self._order
+        if grid.permute_positives:
+            anywhere = dataclasses.replace(grid, order="shuffled", same_document="keep")
+            self._others = Order(len(corpus), anywhere, seed + 1)
+        self.steps_per_epoch = self._order.steps_per_epoch
 
     def batch(self, step: int, grids: slice = slice(None)) -> GridBatch:
         """The batch of a step, or of the slice of its grids that a host needs."""
-        first = step * self._per_step
-        rows = range(first, first + self._per_step)
-        grid_rows = np.reshape(rows, (self._grid.grids_per_step, self._grid.prefixes))[grids]
-        indices = [self._order[int(row)] for row in grid_rows.ravel()]
-        return make_batch(self._corpus.read(indices), self._grid.prefixes, self._split)
+        indices = self._order(step)[grids]
+        halves, documents = self._cut(indices)
+        documents_of_suffixes = documents
+        if self._grid.permute_positives:
+            others = self._others(step)[grids]
+            far = (others + len(self._corpus) // 2) % len(self._corpus)
+            others = np.where(others == indices, far, others)  # never a block's own
+            other_halves, documents_of_suffixes = self._cut(others)
+            halves = halves._replace(suffixes=other_halves.suffixes)
+        shared = same_document(documents, documents_of_suffixes, self._grid.prefixes)
+        negatives = ~shared if self._grid.same_document == "mask" else np.ones_like(shared)
+        batch = make_batch(halves, negatives)
+        if self._grid.negatives_per_prefix is None:
+            return batch
+        numbers = range(self._grid.grids_per_step)[grids]
+        seeds = [(self._seed, step, number) for number in numbers]
+        drawn = draw_negatives(batch.negatives, self._grid.negatives_per_prefix, seeds)
+        return batch._replace(negatives=drawn)
+
+    def _cut(self, indices: np.ndarray) -> tuple[Halves, np.ndarray]:
+        """Blocks cut in two, and the first and last document of each."""
+        blocks = self._corpus.read(indices.ravel().tolist())
+        return self._split(blocks.tokens, indices.ravel()), blocks.documents
 
     def read(
         self, start: int, stop: int, grids: slice = slice(None)
@@ -104,7 +81,7 @@ def check_fits(corpus: Corpus, split_config: SplitConfig, blocks: int, setting: 
     Raises:
       UserError: it has not, with the numbers.
     """
-    wanted = split_config.prefix_length + split_config.suffix_length
+    wanted = split_config.tokens_used
     length = corpus.manifest.block_length
     if length < wanted:
         raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from rbs_jax.errors import UserError
+from rbs_jax.files import write_atomic, write_json
 
 END_OF_DOCUMENT = "<|endoftext|>"
 KNOWN_ENDS = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>")
@@ -56,11 +57,22 @@ class Tokens:
         """The text of each row of ids, without special tokens."""
         return self._tokenizer.decode_batch([list(row) for row in ids])
 
+    def pieces(self) -> list[str]:
+        """What each id adds to a text that it continues; special tokens add nothing."""
+        # Some decoders drop a text's leading space, so each id is decoded behind a letter.
+        (start,) = self.encode(["a"])
+        (before,) = self.decode([start])
+        texts = self.decode([[*start, token] for token in range(self.vocab_size)])
+        return [text[len(before) :] for text in texts]
+
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, and the end token's name as Hugging Face folders do."""
-        self._tokenizer.save(str(folder / "tokenizer.json"))
-        config = json.dumps({"eos_token": self.end}, indent=2)
-        (folder / "tokenizer_config.json").write_text(config + "\n")
+        """Write tokenizer.json, and the end token's name as Hugging Face folders do.
+
+        Raises:
+          UserError: a file cannot be written.
+        """
+        write_atomic(folder / "tokenizer.json", self._tokenizer.to_str(pretty=True))
+        write_json(folder / "tokenizer_config.json", {"eos_token": self.end})
 
 
 def load_tokens(path: Path) -> Tokens:

@@ -1,5 +1,6 @@
 """`rbs eval MODEL heldout`: the three held-out figures on any prepared corpus."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     the run's own untrained model, drawn from its seed.
 
     Raises:
-      UserError: no such model or corpus, or the corpus has another tokenizer.
+      UserError: no such model or corpus, the corpus has another tokenizer, or `out`
+        holds a result that is no evaluation's.
     """
-    if (out / "checkpoints").is_dir():
-        raise UserError(f"{out}: holds a run with a result of its own; give another --out")
+    _refuse_other_result(out)
     folder, step = find_checkpoint(model)
     experiment = read_experiment(folder, step)
     corpus = Corpus(data)
@@ -70,3 +71,15 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     make_folder(out)
     write_json(out / "result.json", result)
     return result
+
+
+def _refuse_other_result(out: Path) -> None:
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"{out}: holds a run with a result of its own; give another --out")
+    path = out / "result.json"
+    try:
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"suite": None}
+    except ValueError:  # not JSON, nor then a result of ours
+        there = None
+    if not isinstance(there, dict) or "suite" not in there:
+        raise UserError(f"{path}: is no result of an evaluation; give another --out")

@@ -68,7 +68,7 @@ def learning_curve(metrics: Path, png: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, names in zip(axes, (("loss",), ("pair_accuracy", "top1")), strict=True):
         for name in names:
-            values = np.array([record[name] for record in records])
+            values = np.array([record[name] for record in records], float)  # null: not finite
             window = max(len(values) // 10, 1)
             smooth = np.convolve(values, np.ones(window) / window, mode="valid")
             (line,) = axis.plot(steps[window - 1 :], smooth, label=name.replace("_", " "))

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rbs_jax.data.sources import Record, checked_text, in_batches, read_jsonl, text_of
 from rbs_jax.errors import UserError
-from rbs_jax.files import make_folder
+from rbs_jax.files import make_folder, writing
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
@@ -30,7 +30,8 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
       Counts of lines, responses and null scores, and responses a second.
 
     Raises:
-      UserError: no such model, or a line that cannot be scored, with its number.
+      UserError: no such model, a line that cannot be scored, with its number, or
+        `out` cannot be written.
     """
     folder, step = find_checkpoint(model)
     if not file.is_file():
@@ -45,9 +46,10 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
         make_folder(out.parent)
         beside = out.with_name(out.name + ".partial")
         try:
-            with beside.open("w", encoding="utf-8") as lines:
-                counts = _score_lines(scorer, file, lines)
-            os.replace(beside, out)
+            with writing(out):
+                with beside.open("w", encoding="utf-8") as lines:
+                    counts = _score_lines(scorer, file, lines)
+                os.replace(beside, out)
         finally:
             beside.unlink(missing_ok=True)
     seconds = time.perf_counter() - began

@@ -1,46 +1,117 @@
-"""Checkpoints by orbax: params, opt, data and config as separate items."""
+"""Checkpoints by orbax: params, opt, data, config and metrics as separate items."""
 
+import asyncio
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import Mesh
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, from_json, to_json
-from rbs_jax.model.reward import RewardModel
+from rbs_jax.model.reward import RewardModel, init_reward_model
 from rbs_jax.train.state import TrainState, abstract
 
-ITEMS = ("params", "opt", "data", "config")
+ITEMS = ("params", "opt", "data", "config", "metrics")
+SELECTED_BY = "same_document"
+"""The metric whose highest value makes a checkpoint the best."""
+INIT = "init"
+"""FOLDER@init: the run's own fresh weights, step 0, a random head."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Where a save fails, orbax closes its loop while tensorstore's threads still report to it.
+
+    They would print a traceback each; the failure itself is raised.
+    """
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        try:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
+            return asyncio.Handle(callback, args, self, context)
+
+
+class _LoopPolicy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _Loop()
 
 
 class Checkpoints:
-    """The checkpoints of a run folder, saved in the background, the newest `keep` kept."""
+    """The checkpoints of a run folder, saved in the background: the newest `keep` and the best."""
 
     def __init__(self, folder: Path, keep: int) -> None:
+        asyncio.set_event_loop_policy(_LoopPolicy())
+
+        def measured(metrics: dict[str, float]) -> float:
+            return metrics.get(SELECTED_BY, -math.inf)
+
+        kept = [policies.LatestN(n=keep), policies.BestN(get_metric_fn=measured, n=1)]
         self._manager = ocp.CheckpointManager(
             (folder / "checkpoints").absolute(),
-            item_names=ITEMS,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep),
-        )
-
-    def save(self, step: int, state: TrainState, data: dict[str, Any], config: Experiment) -> None:
-        """Start to save the state after `step` updates; it is visible once it is whole."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.model),
-                opt=ocp.args.StandardSave(state.opt_state),
-                data=ocp.args.JsonSave(data),
-                config=ocp.args.JsonSave(to_json(config)),
+            item_names=ITEMS[:-1],  # the manager keeps the metrics itself
+            options=ocp.CheckpointManagerOptions(
+                best_fn=measured, preservation_policy=policies.AnyPreservationPolicy(kept)
             ),
         )
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        data: dict[str, Any],
+        config: Experiment,
+        metrics: dict[str, float],
+    ) -> None:
+        """Start to save the state after `step` steps; it is visible once it is whole.
+
+        Args:
+          step: steps done.
+          state: the state after them.
+          data: position in the data, and the corpus's fingerprint.
+          config: the whole experiment.
+          metrics: held-out figures of the state, empty where it was not measured.
+        """
+        with _saving(self._manager.directory):
+            self._manager.save(
+                step,
+                metrics=metrics,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.model),
+                    opt=ocp.args.StandardSave(tuple(state[1:])),
+                    data=ocp.args.JsonSave(data),
+                    config=ocp.args.JsonSave(to_json(config)),
+                ),
+            )
 
     def newest(self) -> int | None:
         """Step of the newest whole checkpoint; None where there is none."""
         return max(self.steps(), default=None)
+
+    def best(self) -> int | None:
+        """Step of the checkpoint that did best on valid; None where none was measured."""
+        self._manager.wait_until_finished()
+        figures = {step: self.metrics(step) for step in self.steps()}
+        measured = [(m[SELECTED_BY], step) for step, m in figures.items() if SELECTED_BY in m]
+        return max(measured)[1] if measured else None
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The held-out figures of a checkpoint; empty where it was not measured."""
+        return self._manager.metrics(step)
 
     def notes(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The data item and the config item of a checkpoint, as JSON."""
@@ -51,18 +122,19 @@ class Checkpoints:
         return items["data"], items["config"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state after `step` updates, laid out as `like` (arrays or abstract ones)."""
+        """The state after `step` steps, laid out as `like` (arrays or abstract ones)."""
         items = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 params=ocp.args.StandardRestore(like.model),
-                opt=ocp.args.StandardRestore(like.opt_state),
+                opt=ocp.args.StandardRestore(tuple(like[1:])),
             ),
         )
-        return TrainState(items["params"], items["opt"])
+        return TrainState(items["params"], *items["opt"])
 
     def restore_model(self, step: int, like: RewardModel) -> RewardModel:
-        """The parameters alone, laid out as `like`."""
+        """The parameters alone, laid out as `like`; waits for a save under way."""
+        self._manager.wait_until_finished()
         args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
         return self._manager.restore(step, args=args)["params"]
 
@@ -79,7 +151,29 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Wait for saves under way, whatever ended the run."""
-        self._manager.close()
+        with _saving(self._manager.directory):
+            self._manager.close()
+
+
+@contextmanager
+def _saving(folder: epath.Path) -> Iterator[None]:
+    """Says in one line that the file system refused a save, this one or one under way.
+
+    Raises:
+      UserError: no space left, too large a file or the like.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # tensorstore raises ValueError with the system's error number in its text.
+        found = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(found[1]) if found else getattr(error, "errno", None)
+        if number is None:
+            raise
+        raise UserError(
+            f"{folder}: cannot be written: {os.strerror(number)}; make room and give the "
+            "same command again, it goes on from the newest whole checkpoint"
+        ) from error
 
 
 class LoadedModel(NamedTuple):
@@ -91,7 +185,11 @@ class LoadedModel(NamedTuple):
 
 
 def find_checkpoint(name: str) -> tuple[Path, int]:
-    """The folder and step that a MODEL names: FOLDER for its newest checkpoint, or FOLDER@STEP.
+    """The folder and step that a MODEL names.
+
+    FOLDER is its newest checkpoint, FOLDER@STEP another, FOLDER@best the best by
+    same-document accuracy on valid, and FOLDER@init (step 0) the run's own fresh
+    weights with their random head.
 
     Raises:
       UserError: no run there, no checkpoint in it, or not that one.
@@ -103,24 +201,34 @@ def find_checkpoint(name: str) -> tuple[Path, int]:
             f"{folder}: no run here (no checkpoints folder); train one with `rbs train`"
         )
     with Checkpoints(folder, keep=1) as checkpoints:
-        steps = checkpoints.steps()
+        steps, best = checkpoints.steps(), checkpoints.best()
     if not steps:
         raise UserError(f"{folder}: the run has no whole checkpoint yet")
     if folder == Path(name):
         return folder, steps[-1]
+    if wanted == INIT:
+        return folder, 0
+    if wanted == "best" and best is not None:
+        return folder, best
+    if wanted == "best":
+        raise UserError(f"{name}: no checkpoint was measured; train with --train.best-every")
     if wanted not in map(str, steps):
-        raise UserError(f"{name}: no such checkpoint; steps here: {', '.join(map(str, steps))}")
+        there = [*map(str, steps), *(["best"] if best is not None else []), INIT]
+        raise UserError(f"{name}: no such checkpoint; here are {', '.join(there)}")
     return folder, int(wanted)
 
 
 def read_experiment(folder: Path, step: int) -> Experiment:
-    """The experiment that a checkpoint belongs to."""
+    """The experiment that a checkpoint belongs to; at step 0, that of the newest."""
     with Checkpoints(folder, keep=1) as checkpoints:
-        return from_json(checkpoints.notes(step)[1])
+        return from_json(checkpoints.notes(step or checkpoints.newest() or 0)[1])
 
 
 def load_model(folder: Path, step: int, experiment: Experiment, mesh: Mesh) -> LoadedModel:
     """The parameters of a checkpoint on the ambient mesh, with its experiment and tokenizer."""
+    if step == 0:
+        model = init_reward_model(jax.random.key(experiment.seed), experiment.model)
+        return LoadedModel(model, experiment, load_tokens(folder))
     shapes = jax.eval_shape(lambda: RewardModel(jax.random.key(0), experiment.model))
     with Checkpoints(folder, keep=1) as checkpoints:
         model = checkpoints.restore_model(step, abstract(mesh, shapes))

@@ -8,16 +8,17 @@ those that share at least as many words with the prefix (balanced)? In all three
 
 import dataclasses
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rbs_jax.data.grid import make_batch, same_document
 from rbs_jax.data.reader import Corpus
-from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import check_fits, make_batch
+from rbs_jax.data.split import SplitConfig, Splitter
+from rbs_jax.data.stream import check_fits
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.objective import pair_wins, top1_wins
@@ -40,6 +41,8 @@ class HeldoutConfig:
     """Prefixes of a held-out grid, and suffixes that each has to choose from."""
     grids: int = 64
     """Grids scored for each figure, at most."""
+    breakpoint: Literal["fixed", "random", "sentence"] = "fixed"
+    """Where held-out blocks are cut, by split's lengths and reach, whatever training does."""
 
     def __post_init__(self) -> None:
         if self.candidates < 2 or self.grids < 1:
@@ -65,14 +68,16 @@ class Heldout:
     ) -> None:
         """Raises UserError where the corpus has not one grid's blocks."""
         prefixes, grids = config.candidates, config.grids
+        split_config = dataclasses.replace(split_config, breakpoint=config.breakpoint)
         check_fits(corpus, split_config, prefixes, "--heldout.candidates")
         count = len(corpus) // prefixes
         chance = np.random.default_rng(seed)
         scattered = chance.permutation(len(corpus))[: count * prefixes].reshape(count, prefixes)
         runs = np.arange(count * prefixes).reshape(count, prefixes)[chance.permutation(count)]
+        split = Splitter(split_config, seed, corpus.tokens())
         self._grids = {
-            "in_batch": _read(corpus, split_config, scattered[:grids]),
-            "same_document": _read(corpus, split_config, runs[:grids], within_document=True),
+            "in_batch": _read(corpus, split, scattered[:grids]),
+            "same_document": _read(corpus, split, runs[:grids], within_document=True),
         }
         self._grids["balanced"] = _balanced(self._grids["in_batch"])
 
@@ -84,6 +89,23 @@ class Heldout:
         }
         rewards["balanced"] = rewards["in_batch"]
         return {name: _figure(rewards[name], self._grids[name].batch) for name in MEASURES}
+
+    def summary(self, model: RewardModel, mesh: Mesh) -> dict[str, float]:
+        """What is kept with a checkpoint, from the same-document grids alone.
+
+        `same_document` is their pair accuracy (absent without a pair);
+        `reward_mean` and `reward_std` are over the rewards of all their prefixes
+        and suffixes, to set other scores of the model against.
+        """
+        grids = self._grids["same_document"].batch
+        rewards = _rewards(model, grids, mesh)
+        accuracy = _figure(rewards, grids)["pair_accuracy"]
+        scale = {"reward_mean": float(rewards.mean()), "reward_std": float(rewards.std())}
+        return scale if accuracy is None else {"same_document": accuracy} | scale
+
+    def has_same_document_pairs(self) -> bool:
+        """Whether any two of the blocks read come from one document."""
+        return bool(self._grids["same_document"].batch.negatives.any())
 
     def controls(self) -> dict[str, Figures]:
         """The same figures for scores that read no meaning, by control."""
@@ -97,26 +119,24 @@ class Heldout:
 
 
 def _read(
-    corpus: Corpus, split_config: SplitConfig, indices: np.ndarray, within_document: bool = False
+    corpus: Corpus, split: Splitter, indices: np.ndarray, within_document: bool = False
 ) -> HeldoutGrids:
-    prefixes = indices.shape[1]
+    grids, prefixes = indices.shape
     blocks = corpus.read(indices.ravel().tolist())
-    batch = make_batch(blocks, prefixes, split_config)
-    if within_document:
-        # What is masked out of training, but for the true suffixes themselves.
-        other = ~np.eye(prefixes, dtype=bool)
-        batch = batch._replace(negatives=~batch.negatives & other)
-    tokens = corpus.tokens()
-    rows = split_config.prefix_length, split_config.suffix_length
-    prefix_texts = tokens.decode(batch.tokens.prefixes.reshape(-1, rows[0]).tolist())
-    suffix_texts = tokens.decode(batch.tokens.suffixes.reshape(-1, rows[1]).tolist())
-    shape = batch.negatives.shape
-    lengths = np.array([len(text) for text in suffix_texts], float).reshape(-1, 1, prefixes)
+    halves = split(blocks.tokens, indices.ravel())
+    # Same-document pairs are those that training masks out, but for the true ones.
+    shared = same_document(blocks.documents, blocks.documents, prefixes)
+    batch = make_batch(halves, shared if within_document else ~shared)
+    prefix_ids = zip(halves.prefixes.tolist(), halves.prefix_lengths, strict=True)
+    prefix_texts = corpus.tokens().decode([ids[:length] for ids, length in prefix_ids])
+    suffix_texts = corpus.tokens().decode(halves.suffixes.tolist())
+    lengths = np.array([len(text) for text in suffix_texts], float).reshape(grids, 1, prefixes)
     ends = batch.tokens.prefix_lengths[:, :, None] + batch.tokens.suffix_lengths[:, None, :]
     controls = {
         "word_overlap": word_overlap(prefix_texts, suffix_texts, prefixes),
-        "longer_suffix": np.broadcast_to(lengths, shape),
-        "end_position": ends.astype(float),
+        "longer_suffix": np.broadcast_to(lengths, batch.negatives.shape),
+        # A score that reads lengths alone would prefer texts that end where true ones do.
+        "end_position": -np.abs(ends - np.median(np.diagonal(ends, axis1=1, axis2=2))),
     }
     return HeldoutGrids(batch, controls)
 

@@ -1,4 +1,4 @@
-"""The training run: a loop, and what it leaves in its folder.
+"""A training run from its corpora to its result, and what it leaves in its folder.
 
 OUT/metrics.jsonl     a line every few steps
 OUT/checkpoints/      by orbax, one folder a step
@@ -9,10 +9,9 @@ OUT/result.json       held-out figures after the last
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -22,18 +21,18 @@ from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, differences, to_json
 from rbs_jax.files import make_folder, write_json
 from rbs_jax.model.reward import init_reward_model
-from rbs_jax.objective import Metrics as StepMetrics
-from rbs_jax.optim import learning_rate, make_optimizer
+from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
-from rbs_jax.train.feed import Feed
 from rbs_jax.train.heldout import Figures, Heldout
-from rbs_jax.train.metrics import SPEEDS, Clock, Metrics, read_metrics
+from rbs_jax.train.metrics import speeds
+from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
-from rbs_jax.train.step import make_step
 
 MAY_CHANGE = ("train.log_every", "train.checkpoint_every", "train.keep", "mesh.", "data.")
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
+BESIDE = {"corpora", "corpora.partial"}
+"""What may lie in a run's folder before its first step: the quickstart's corpora."""
 
 
 def train(experiment: Experiment, out: Path) -> dict[str, Any]:
@@ -43,12 +42,12 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
       1. open the corpora and check that they fit the model;
       2. take up the newest whole checkpoint, or fresh weights from the seed;
       3. measure the untrained model, before the first step;
-      4. step, log, save;
-      5. measure the trained model.
+      4. step, log, measure, save, until the last step or an early stop;
+      5. measure the last model, or the best on valid where the run selects.
 
     Raises:
-      UserError: a corpus does not fit, the folder holds another run, or the loss
-        is no longer a number.
+      UserError: a corpus does not fit, the folder holds something else, or too many
+        updates in a row have no finite loss.
     """
     mesh = make_mesh(experiment.mesh)
     corpora = open_corpora(experiment)
@@ -58,9 +57,18 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         name: Heldout(other, experiment.split, experiment.heldout, experiment.seed)
         for name, other in corpora.items()
     }
+    selects = experiment.train.best_every is not None
+    if selects and not heldout["valid"].has_same_document_pairs():
+        raise UserError(
+            f"data.valid {corpora['valid'].folder}: train.best_every needs documents of several "
+            "blocks, here are none"
+        )
+    refuse_foreign(out)
     make_folder(out)
     with jax.set_mesh(mesh), Checkpoints(out, experiment.train.keep) as checkpoints:
-        optimizer = make_optimizer(experiment.optim, experiment.train.steps)
+        optimizer = make_optimizer(
+            experiment.optim, experiment.train.steps, experiment.updates_per_step
+        )
         start, state = _restore_or_init(experiment, corpus, optimizer, checkpoints, mesh)
         corpus.tokens().save(out)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
@@ -71,12 +79,41 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
                 out / "untrained.json", grids, fingerprint, experiment, start, mesh
             )
             beside |= {"untrained": untrained, "controls": grids.controls()}
-        run = _Run(experiment, out, mesh, stream, optimizer, checkpoints)
-        state = run.steps(start, state, corpus.manifest.fingerprint)
-        measured = {name: grids.figures(state.model, mesh) for name, grids in heldout.items()}
-    result = _result(experiment, out, measured) | beside
+        watched = heldout.get("valid") or heldout.get("test")
+        run = Run(experiment, out, mesh, stream, watched, optimizer, checkpoints)
+        last, state = run.steps(start, state, corpus.manifest.fingerprint)
+        chosen = checkpoints.best() if selects else None
+        if chosen is not None:
+            model = checkpoints.restore_model(chosen, state.model)
+        else:
+            chosen, model = last, state.model
+        measured = {name: grids.figures(model, mesh) for name, grids in heldout.items()}
+    result = {
+        "test": measured.get("test"),
+        "valid": measured.get("valid"),
+        "candidates": experiment.heldout.candidates,
+        "steps": last,
+        "skipped_updates": int(state.skipped),
+        **speeds(out / "metrics.jsonl"),
+        "checkpoint": f"{out}@{chosen}",
+        **beside,
+    }
     write_json(out / "result.json", result)
     return result
+
+
+def refuse_foreign(out: Path) -> None:
+    """A run never mixes with other files.
+
+    Raises:
+      UserError: `out` is a file, or a folder that holds other things and no run.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder with --out")
+    if out.is_dir() and not (out / "checkpoints").is_dir():
+        foreign = sorted({path.name for path in out.iterdir()} - BESIDE)
+        if foreign:
+            raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")
 
 
 def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
@@ -161,67 +198,3 @@ def _restore_or_init(
         )
     print(f"resuming at step {start}", flush=True)
     return start, checkpoints.restore(start, abstract(mesh, jax.eval_shape(init)))
-
-
-class _Run(NamedTuple):
-    """What the steps need and do not change."""
-
-    experiment: Experiment
-    out: Path
-    mesh: Mesh
-    stream: Stream
-    optimizer: optax.GradientTransformation
-    checkpoints: Checkpoints
-
-    def steps(self, start: int, state: TrainState, fingerprint: str) -> TrainState:
-        """Steps start + 1 to the last; metrics are read one step late, so devices never wait."""
-        config = self.experiment.train
-        grids = self.experiment.grid.grids_per_step
-        feed = Feed(self.stream, self.mesh, grids, start, config.steps)
-        step = make_step(self.optimizer, self.experiment.objective)
-        clock = Clock(self.experiment.grid, self.experiment.split, start)
-        pending: tuple[int, StepMetrics] | None = None
-        with Metrics(self.out / "metrics.jsonl", start, config.steps) as metrics:
-            for done, batch in enumerate(feed, start=start + 1):
-                state, values = step(state, batch)
-                if pending is not None:
-                    self._log(*pending, metrics, clock, feed.waited)
-                pending = done, values
-                if done % config.checkpoint_every == 0 or done == config.steps:
-                    # Read at once: nothing that is no number is ever saved.
-                    self._log(*pending, metrics, clock, feed.waited)
-                    pending = None
-                    data = {"next_step": done, "fingerprint": fingerprint}
-                    self.checkpoints.save(done, state, data, self.experiment)
-        return state
-
-    def _log(
-        self, done: int, values: StepMetrics, metrics: Metrics, clock: Clock, waited: float
-    ) -> None:
-        record = {name: np.asarray(value).item() for name, value in values.items()}
-        if not np.isfinite(record["loss"]) or not np.isfinite(record["grad_norm"]):
-            raise UserError(
-                f"step {done}: loss {record['loss']}, gradient norm {record['grad_norm']}; lower "
-                f"--optim.learning-rate; the newest checkpoint is {self.checkpoints.newest()}"
-            )
-        config = self.experiment.train
-        if done % config.log_every == 0 or done == config.steps:
-            rate = learning_rate(self.experiment.optim, config.steps)
-            place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
-            record |= {"learning_rate": float(rate(done - 1))}
-            metrics.write(place | record | clock.lap(done, waited))
-
-
-def _result(experiment: Experiment, out: Path, measured: dict[str, Figures]) -> dict[str, Any]:
-    records = read_metrics(out / "metrics.jsonl")
-    return {
-        "test": measured.get("test"),
-        "valid": measured.get("valid"),
-        "candidates": experiment.heldout.candidates,
-        **{
-            name: float(np.median([r[name] for r in records])) if records else None
-            for name in (*SPEEDS, "data_wait_share")
-        },
-        "train_seconds": sum(r["seconds"] for r in records),
-        "checkpoint": f"{out}@{experiment.train.steps}",
-    }

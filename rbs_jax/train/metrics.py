@@ -1,17 +1,20 @@
 """What a run says while it runs: metrics.jsonl, and a progress bar or plain lines."""
 
 import json
+import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig
 from rbs_jax.errors import UserError
-from rbs_jax.files import write_atomic
+from rbs_jax.files import write_atomic, writing
 
 SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
 TIME_FIELDS = ("seconds", *SPEEDS, "data_wait_share")
@@ -33,26 +36,42 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def speeds(path: Path) -> dict[str, float | None]:
+    """The median of each speed over a metrics.jsonl's records, and the seconds in all."""
+    records = read_metrics(path)
+    medians = {
+        name: float(np.median([record[name] for record in records])) if records else None
+        for name in (*SPEEDS, "data_wait_share")
+    }
+    return {**medians, "train_seconds": sum(record["seconds"] for record in records)}
+
+
 class Metrics:
     """The run's metrics.jsonl and its progress, from the step it starts at."""
 
-    def __init__(self, path: Path, start: int, steps: int) -> None:
-        """Open `path`, cut back to the records of steps up to `start`."""
-        kept = [record for record in read_metrics(path) if record["step"] <= start]
+    def __init__(self, path: Path, kept: Sequence[dict[str, Any]], start: int, steps: int) -> None:
+        """Open `path`, cut back to the records `kept`, those of steps up to `start`."""
         write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("ab", buffering=0)
         self._steps = steps
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=steps, initial=start, unit="step") if terminal else None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record and show it."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """Append one record and show it; what is not finite becomes null."""
+        whole = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+        with writing(self._path):
+            # Unbuffered: what the file system refused is not tried again when it is closed.
+            self._file.write((json.dumps(whole, allow_nan=False) + "\n").encode())
         shown = (
             f"loss {record['loss']:.4f} pair {record['pair_accuracy']:.3f} "
             f"top1 {record['top1']:.3f} {record['pairs_per_second']:.0f} pairs/s"
         )
+        if record["skipped_updates"]:
+            shown += f" skipped {record['skipped_updates']}"
         if self._bar is not None:
             self._bar.set_description(shown)
             self._bar.update(record["step"] - self._bar.n)
@@ -75,8 +94,12 @@ class Clock:
         prefixes = grid.grids_per_step * grid.prefixes
         self._pairs = prefixes * grid.prefixes
         self._unique = prefixes * (split.prefix_length + split.suffix_length)
-        self._run = prefixes * split.prefix_length + self._pairs * split.suffix_length
+        self._run = prefixes * split.longest_prefix + self._pairs * split.suffix_length
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
+
+    def leave_out(self, seconds: float) -> None:
+        """Time that went into something else than steps."""
+        self._time += seconds
 
     def lap(self, done: int, waited: float) -> dict[str, float]:
         """The time fields of a record.

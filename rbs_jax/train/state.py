@@ -1,20 +1,26 @@
-"""What a step updates: the model and the optimizer's state."""
+"""What a step updates: the model, the optimizer's state and the count of skipped updates."""
 
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.reward import RewardModel
 
 
 class TrainState(NamedTuple):
-    """Both are pytrees of float32 arrays, sharded by the weights' letters."""
+    """Model and moments are pytrees of float32 arrays, sharded by the weights' letters."""
 
     model: RewardModel
     opt_state: optax.OptState
+    skipped: Int[Array, ""]
+    """Updates left out since the start: their loss or gradient was not finite."""
+    skipped_in_a_row: Int[Array, ""]
+    """Those since the last update that was made."""
 
 
 def init_state(
@@ -22,7 +28,8 @@ def init_state(
 ) -> TrainState:
     """Fresh weights from the seed; under jit, each is born on its devices."""
     model = RewardModel(jax.random.key(seed), config)
-    return TrainState(model, optimizer.init(model))
+    none = jnp.zeros((), jnp.int32)
+    return TrainState(model, optimizer.init(model), none, none)
 
 
 def abstract(mesh: Mesh, shapes: Any) -> Any:

@@ -2,9 +2,12 @@ import gzip
 import json
 import re
 
+import pyarrow as pa
 import pytest
+import zstandard
+from pyarrow import parquet
 
-from rbs_jax.data.sources import find_files, read_documents, read_jsonl
+from rbs_jax.data.sources import Unreadable, find_files, read_documents, read_jsonl
 from rbs_jax.errors import UserError
 
 
@@ -18,6 +21,17 @@ def documents(*sources, field="text"):
     return list(read_documents(find_files(sources), field))
 
 
+def counted(*sources, field="text"):
+    """The documents, and the first reasons and the number of those left out."""
+    unreadable = Unreadable()
+    texts = list(read_documents(find_files(sources), field, unreadable.leave_out))
+    return texts, unreadable
+
+
+def write_parquet(path, column, name="text", **options):
+    parquet.write_table(pa.table({"id": range(len(column)), name: column}), path, **options)
+
+
 def says(message):
     return pytest.raises(UserError, match=f"^{re.escape(message)}")
 
@@ -28,9 +42,11 @@ def test_each_kind_of_file_gives_its_documents(folder):
     with gzip.open(folder / "b.jsonl.gz", "wt") as file:
         file.write(lines)
     (folder / "c.txt").write_text("one file,\n\none document\n")
-    assert documents("c.txt", "b.jsonl.gz", "a.jsonl") == [
+    (folder / "d.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
+    write_parquet(folder / "e.parquet", ["one", "zwei ü"])
+    assert documents("c.txt", "b.jsonl.gz", "a.jsonl", "d.jsonl.zst", "e.parquet") == [
         "one file,\n\none document\n",
-        *["one", "zwei ü"] * 2,
+        *["one", "zwei ü"] * 4,
     ]
 
 
@@ -67,7 +83,7 @@ def test_a_source_that_names_nothing_is_refused(folder, source):
 @pytest.mark.parametrize("source", ["data.csv", "*.csv"])
 def test_a_kind_we_cannot_read_is_refused(folder, source):
     (folder / "data.csv").write_text("text\none\n")
-    with says("data.csv: cannot read this kind of file, only .jsonl, .jsonl.gz, .txt"):
+    with says("data.csv: cannot read this kind of file, only .jsonl, .jsonl.gz, .jsonl.zst"):
         documents(source)
 
 
@@ -115,3 +131,181 @@ def test_gzip_in_name_only_is_refused(folder):
     (folder / "a.jsonl.gz").write_bytes(b'{"text": "one"}\n')
     with says("a.jsonl.gz: cannot be read after line 0: "):
         documents("a.jsonl.gz")
+
+
+# zstd
+
+
+LINES = b'{"text": "one"}\n' * 1000
+
+
+def test_zstd_frames_follow_each_other(folder, monkeypatch):
+    monkeypatch.setattr("rbs_jax.data.lines.CHUNK", 7)  # frames begin and end inside chunks
+    skippable = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
+    half = len(LINES) // 2 + 3  # a line runs over two frames
+    frames = [zstandard.compress(LINES[:half]), skippable, zstandard.compress(LINES[half:])]
+    (folder / "a.jsonl.zst").write_bytes(b"".join(frames))
+    assert documents("a.jsonl.zst") == ["one"] * 1000
+
+
+def test_a_zstd_window_of_any_size_is_read(folder):
+    wide = zstandard.ZstdCompressionParameters(window_log=29, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    (folder / "a.jsonl.zst").write_bytes(compressor.compress(LINES) + compressor.flush())
+    assert documents("a.jsonl.zst") == ["one"] * 1000
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: whole[:-3], "cannot be read after line "),
+        (lambda whole: whole + whole[:9], "cannot be read after line 1000: the file ends inside"),
+        (lambda _: LINES, "cannot be read after line 0: "),
+        (lambda whole: whole + b"more", "cannot be read after line 1000: "),
+    ],
+    ids=["cut", "second frame cut", "in name only", "more behind"],
+)
+def test_a_broken_zstd_file_is_refused(folder, damage, message):
+    (folder / "a.jsonl.zst").write_bytes(damage(zstandard.compress(LINES)))
+    with says(f"a.jsonl.zst: {message}"):
+        counted("a.jsonl.zst")
+
+
+# parquet
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["one", "zwei ü"]),
+        pa.array(["one", "zwei ü"], pa.large_string()),
+        pa.array(["one", "zwei ü"]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_columns_of_every_kind_of_string_are_read(folder, column):
+    write_parquet(folder / "a.parquet", column)
+    assert documents("a.parquet") == ["one", "zwei ü"]
+
+
+def test_row_groups_are_read_one_after_the_other(folder, monkeypatch):
+    monkeypatch.setattr("rbs_jax.data.parquet.ROWS", 4)
+    texts = [f"row {index}" for index in range(50)]
+    write_parquet(folder / "a.parquet", texts, row_group_size=7)
+    assert documents("a.parquet") == texts
+
+
+def test_a_large_row_group_is_never_held_whole(folder):
+    texts = [f"{index:05d}" + "x" * 10_000 for index in range(4000)]
+    write_parquet(folder / "a.parquet", texts, use_dictionary=False, compression="none")
+    before = pa.total_allocated_bytes()
+    most = 0
+    for _ in read_documents([folder / "a.parquet"], "text"):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 15_000_000  # of 40 million
+
+
+def test_only_the_text_column_is_read(folder):
+    write_parquet(folder / "a.parquet", ["one"] * 1000, use_dictionary=False, compression="none")
+    whole = bytearray((folder / "a.parquet").read_bytes())
+    column = parquet.ParquetFile(folder / "a.parquet").metadata.row_group(0).column(0)
+    start, size = column.data_page_offset, column.total_compressed_size
+    whole[start : start + size] = b"\xff" * size
+    (folder / "a.parquet").write_bytes(whole)
+    assert documents("a.parquet") == ["one"] * 1000
+
+
+@pytest.mark.parametrize(
+    ("column", "field", "message"),
+    [
+        (["one"], "body", "no column 'body'; columns here: 'id', 'text'"),
+        ([3], "text", "column 'text' is int64, not a string"),
+        ([b"one"], "text", "column 'text' is binary, not a string"),
+        ([["one"]], "text", "column 'text' is list<element: string>, not a string"),
+    ],
+)
+def test_a_parquet_file_without_a_text_column_is_refused(folder, column, field, message):
+    write_parquet(folder / "a.parquet", column)
+    with says(f"a.parquet: {message}"):
+        counted("a.parquet", field=field)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda _: b"text\none\n",
+        lambda whole: whole[:4] + b"\xff" * (len(whole) // 2) + whole[4 + len(whole) // 2 :],
+    ],
+    ids=["cut", "in name only", "row group"],
+)
+def test_a_broken_parquet_file_is_refused(folder, damage):
+    write_parquet(folder / "a.parquet", [f"row {index}" for index in range(100)])
+    (folder / "a.parquet").write_bytes(damage((folder / "a.parquet").read_bytes()))
+    with says("a.parquet: cannot be read after row 0: "):
+        counted("a.parquet")
+
+
+def test_cells_that_are_no_text_are_left_out(folder, capsys):
+    not_utf8 = pa.array([b"one", b"tw\xff", None, b"four"]).cast(pa.string(), safe=False)
+    write_parquet(folder / "a.parquet", not_utf8)
+    texts, unreadable = counted("a.parquet")
+    assert (texts, unreadable.count) == (["one", "four"], 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "a.parquet:row 2: field 'text' is not UTF-8 at byte 2",
+        "a.parquet:row 3: field 'text' is NoneType, not a string",
+    ]
+
+
+# What is left out
+
+
+def test_good_documents_around_unreadable_ones_come_through(folder, capsys):
+    bad = ['{"text": 3}', "{", "[]", '{"body": 1}', '{"text": "\\ud800"}', '{"text": null}']
+    good = ['{"text": "good"}'] * 7
+    lines = [line for pair in zip(good, bad, strict=False) for line in pair]
+    (folder / "a.jsonl").write_text("\n".join([*lines, good[-1]]))
+    (folder / "b.txt").write_bytes(b"\xff")
+    (folder / "c.txt").write_text("whole")
+    texts, unreadable = counted("a.jsonl", "b.txt", "c.txt")
+    assert (texts, unreadable.count) == (["good"] * 7 + ["whole"], 7)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in said] == ["a.jsonl:2", "a.jsonl:4", "a.jsonl:6"]
+    assert said[0] == str(unreadable.first)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b""),
+        ("a.jsonl", b"\n \n"),
+        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.zst", b""),
+        ("a.jsonl.zst", zstandard.compress(b"\n")),
+        ("a.parquet", b""),
+        ("a.parquet", []),
+    ],
+)
+def test_a_file_without_documents_is_left_out_as_unreadable(folder, name, content):
+    if isinstance(content, list):
+        write_parquet(folder / name, pa.array(content, pa.string()))
+    else:
+        (folder / name).write_bytes(content)
+    (folder / "good.txt").write_text("good")
+    texts, unreadable = counted("good.txt", name)
+    assert (texts, unreadable.count, str(unreadable.first)) == (
+        ["good"],
+        1,
+        f"{name}: holds no document",
+    )
+    with says(f"{name}: holds no document"):
+        documents("good.txt", name)
+
+
+def test_what_is_lost_to_an_unknown_amount_is_never_left_out(folder):
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES)[:-8])
+    with says("a.jsonl.gz: cannot be read after line 1000: "):
+        counted("a.jsonl.gz")
+    (folder / "b.jsonl").mkdir()
+    with says("b.jsonl: cannot be read after line 0: "):
+        list(read_documents([folder.relative_to(folder) / "b.jsonl"], "text", print))

@@ -1,20 +1,137 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rbs_jax.data.split import SplitConfig, split
+from rbs_jax.data.split import SentenceEnds, SplitConfig, Splitter
+from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 
-
-@pytest.mark.parametrize("block_length", [5, 9])
-def test_prefix_and_suffix_have_exactly_their_lengths_and_adjoin(block_length):
-    tokens = np.arange(3 * block_length).reshape(3, block_length)
-    prefixes, suffixes = split(tokens, SplitConfig(prefix_length=2, suffix_length=3))
-    assert prefixes.shape == (3, 2)
-    assert suffixes.shape == (3, 3)
-    np.testing.assert_array_equal(np.hstack([prefixes, suffixes]), tokens[:, :5])
+TEXT = 'One. Two is longer! "Three?" 3.5 apples (e.g. four).\n\nA heading\n\nFive\nsix. Seven'
 
 
-@pytest.mark.parametrize("lengths", [(0, 4), (4, 0)])
-def test_an_empty_half_is_refused(lengths):
-    with pytest.raises(UserError, match="at least 1"):
-        SplitConfig(*lengths)
+@pytest.fixture(scope="module")
+def prose():
+    """A tokenizer of bytes: every character of TEXT is an id of its own."""
+    return train_tokens([TEXT], 257)
+
+
+def blocks(count, length, seed=0):
+    return np.random.default_rng(seed).integers(1, 99, size=(count, length)).astype(np.int32)
+
+
+def test_a_fixed_breakpoint_cuts_every_block_at_l1(tokens):
+    block = np.arange(24, dtype=np.int32).reshape(2, 12)
+    halves = Splitter(SplitConfig(4, 6), 0, tokens)(block, np.arange(2))
+    np.testing.assert_array_equal(halves.prefixes, block[:, :4])
+    np.testing.assert_array_equal(halves.prefix_lengths, [4, 4])
+    np.testing.assert_array_equal(halves.suffixes, block[:, 4:10])
+
+
+@given(
+    st.integers(2, 12),
+    st.integers(1, 9),
+    st.sampled_from(["fixed", "random", "sentence"]),
+    st.data(),
+)
+def test_prefix_and_suffix_are_neighbours_and_the_suffix_has_its_length(
+    prose, prefix, suffix, breakpoint_, data
+):
+    reach = data.draw(st.integers(1, prefix - 1))
+    config = SplitConfig(prefix, suffix, breakpoint_, reach)
+    block = blocks(5, config.tokens_used + 1, seed=prefix)
+    prefixes, lengths, suffixes = Splitter(config, 1, prose)(block, np.arange(5) * 7)
+    assert prefixes.shape == (5, config.longest_prefix)
+    assert suffixes.shape == (5, suffix)
+    assert (np.abs(lengths - prefix) <= (0 if breakpoint_ == "fixed" else reach)).all()
+    for row, ids, length, after in zip(block, prefixes, lengths, suffixes, strict=True):
+        np.testing.assert_array_equal(ids[:length], row[:length])
+        assert not ids[length:].any()
+        np.testing.assert_array_equal(after, row[length : length + suffix])
+
+
+def test_random_breakpoints_depend_on_seed_and_index_alone_and_reach_every_place(tokens):
+    config = SplitConfig(8, 4, "random", reach=2)
+    block = blocks(400, 14)
+    lengths = Splitter(config, 3, tokens)(block, np.arange(400)).prefix_lengths
+    assert set(lengths.tolist()) == {6, 7, 8, 9, 10}
+    assert np.bincount(lengths)[6:].min() > 400 / 5 / 2
+    backwards = Splitter(config, 3, tokens)(block[::-1], np.arange(400)[::-1]).prefix_lengths
+    np.testing.assert_array_equal(backwards[::-1], lengths)
+    other = Splitter(config, 4, tokens)(block, np.arange(400)).prefix_lengths
+    assert not np.array_equal(other, lengths)
+
+
+def test_a_block_keeps_its_random_breakpoint_for_ever(tokens):
+    """Pinned: a resumed run, on any machine, must cut where the first one did."""
+    config = SplitConfig(64, 8, "random", reach=16)
+    lengths = Splitter(config, 0, tokens)(blocks(6, 99), np.arange(6)).prefix_lengths
+    assert lengths.tolist() == [55, 58, 74, 66, 74, 57]
+
+
+def test_sentences_end_where_a_reader_would_say(prose):
+    (ids,) = prose.encode([TEXT])
+    ends = SentenceEnds(prose)(np.array([ids]))[0]
+    sentences = np.split(np.array(list(TEXT)), np.flatnonzero(ends) + 1)
+    assert ["".join(part) for part in sentences] == [
+        "One.",
+        " Two is longer!",
+        ' "Three?" 3.5 apples (e.g.',
+        " four).",
+        "\n",
+        "\nA heading\n",
+        "\nFive\nsix.",
+        " Seven",
+    ]
+
+
+def test_closing_quotes_and_brackets_may_follow_a_full_stop_within_its_token():
+    text = 'He said "no." She left (early.) Why?\n\nA title\n\nMore.\n'
+    tokens = train_tokens([text] * 50, 400)
+    (ids,) = tokens.encode([text])
+    ends = np.flatnonzero(SentenceEnds(tokens)(np.array([ids]))[0])
+    sentences = [tokens.decode([part.tolist()])[0] for part in np.split(np.array(ids), ends + 1)]
+    assert sentences == [
+        'He said "no."',
+        " She left (early.)",
+        " Why?",
+        "\n",
+        "\nA title\n",
+        "\nMore.",
+        "\n",
+    ]
+
+
+def test_a_document_ends_a_sentence(prose):
+    row = np.array([[5, prose.end_id, 6]])
+    assert SentenceEnds(prose)(row).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reach", "length"),
+    [
+        ("aaaa. bbbbbb", 2, 5),
+        ("aaaaaaaa. bb", 2, 9),
+        ("aaa. bb. bbb", 3, 8),
+        ("aaaa. bb. cc", 2, 5),  # as far on both sides: the shorter prefix
+        ("aa. bbbbbbb. b", 2, 7),  # no end in reach: L1 itself
+    ],
+)
+def test_a_sentence_breakpoint_is_the_nearest_end_in_reach(prose, text, reach, length):
+    config = SplitConfig(7, 1, "sentence", reach)
+    row = np.array(prose.encode([text.ljust(12, "b")]), np.int32)
+    assert Splitter(config, 0, prose)(row, np.arange(1)).prefix_lengths.tolist() == [length]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prefix_length": 0}, "at least 1"),
+        ({"suffix_length": 0}, "at least 1"),
+        ({"breakpoint": "random", "reach": 64}, "split.reach is 64"),
+        ({"breakpoint": "sentence", "reach": 0}, "split.reach is 0"),
+    ],
+)
+def test_lengths_out_of_range_are_refused(wrong, said):
+    with pytest.raises(UserError, match=said):
+        SplitConfig(**wrong)

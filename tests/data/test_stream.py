@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -6,13 +7,17 @@ import numpy as np
 import pytest
 
 from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.grid import GridConfig
+from rbs_jax.data.order import Order
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig, Stream
+from rbs_jax.data.stream import Stream
+from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 
 SPLIT = SplitConfig(prefix_length=4, suffix_length=4)
 GRID = GridConfig(prefixes=4, grids_per_step=4)
+OTHERS = ~np.eye(4, dtype=bool)
 
 
 @pytest.fixture
@@ -27,6 +32,17 @@ def numbers(corpus):
     numbers = {tuple(row): number for number, row in enumerate(rows.tolist())}
     assert len(numbers) == len(corpus), "the test corpus repeats a block"
     return numbers
+
+
+@pytest.fixture(scope="module")
+def documents(corpus):
+    return documents_of(corpus)
+
+
+def documents_of(corpus):
+    """The documents that each block has ids of."""
+    spans = corpus.read(range(len(corpus))).documents
+    return [set(range(first, last + 1)) for first, last in spans.tolist()]
 
 
 def blocks_of(batch, numbers):
@@ -85,20 +101,7 @@ def test_reading_ahead_gives_the_batches_of_its_steps_in_order(stream):
         np.testing.assert_equal(batch, stream.batch(step))
 
 
-def test_the_slices_of_four_hosts_make_the_batch_of_one(stream):
-    whole = stream.batch(3)
-    hosts = [next(stream.read(3, 4, slice(host, host + 1))) for host in range(4)]
-    for name in whole.tokens._fields:
-        parts = [getattr(host.tokens, name) for host in hosts]
-        np.testing.assert_array_equal(np.concatenate(parts), getattr(whole.tokens, name))
-    for name in ("positive", "negatives"):
-        parts = [getattr(host, name) for host in hosts]
-        np.testing.assert_array_equal(np.concatenate(parts), getattr(whole, name))
-
-
-def test_blocks_that_share_a_document_are_not_each_others_negatives(corpus, numbers):
-    spans = corpus.read(range(len(corpus))).documents
-    documents = [set(range(first, last + 1)) for first, last in spans.tolist()]
+def test_blocks_that_share_a_document_are_not_each_others_negatives(corpus, numbers, documents):
     stream = Stream(corpus, SPLIT, GridConfig(prefixes=16), seed=0)
     neighbours = 0
     for step in range(stream.steps_per_epoch):
@@ -124,12 +127,6 @@ def test_blocks_shorter_than_prefix_and_suffix_are_refused(corpus):
         Stream(corpus, SplitConfig(4, 5), GRID, seed=0)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (2, 0)])
-def test_a_grid_without_negatives_or_a_step_without_grids_is_refused(sizes):
-    with pytest.raises(UserError, match="at least"):
-        GridConfig(*sizes)
-
-
 def test_the_data_room_starts_no_jax_backend():
     script = (
         "import rbs_jax.data.stream, jax._src.xla_bridge as bridge; assert not bridge._backends"
@@ -139,5 +136,170 @@ def test_the_data_room_starts_no_jax_backend():
 
 def test_a_corpus_of_one_document_is_refused_since_it_has_no_negatives(tmp_path, texts, tokens):
     write_corpus([" ".join(texts)], tmp_path / "one", tokens, 8, {})
+    one = Corpus(tmp_path / "one")
     with pytest.raises(UserError, match="one document has no negatives"):
-        Stream(Corpus(tmp_path / "one"), SPLIT, GRID, seed=0)
+        Stream(one, SPLIT, GRID, seed=0)
+    for kept in ("keep", "seek"):
+        stream = Stream(one, SPLIT, dataclasses.replace(GRID, same_document=kept), seed=0)
+        assert (stream.batch(0).negatives == OTHERS).all()
+    write_corpus([" ".join(texts)] * 2, tmp_path / "two", tokens, 8, {})
+    assert Stream(Corpus(tmp_path / "two"), SPLIT, GRID, seed=0).batch(0).negatives.any()
+
+
+def test_kept_suffixes_of_the_own_document_are_negatives_like_all_others(corpus, stream):
+    kept = Stream(corpus, SPLIT, dataclasses.replace(GRID, same_document="keep"), seed=0)
+    masked = 0
+    for step in range(kept.steps_per_epoch):
+        one, other = kept.batch(step), stream.batch(step)
+        np.testing.assert_equal(one.tokens, other.tokens)
+        assert (one.negatives == OTHERS).all()
+        masked += (OTHERS & ~other.negatives).sum()
+    assert masked, "the test corpus should have neighbours in a batch"
+
+
+@pytest.mark.parametrize("order", ["shuffled", "corpus"])
+def test_sought_neighbours_are_a_grid_and_each_others_negatives(corpus, numbers, documents, order):
+    grid = dataclasses.replace(GRID, same_document="seek", order=order)
+    stream, shared, runs = Stream(corpus, SPLIT, grid, seed=0), 0, []
+    for step in range(stream.steps_per_epoch):
+        batch = stream.batch(step)
+        assert (batch.negatives == OTHERS).all()
+        for blocks in blocks_of(batch, numbers).tolist():
+            assert blocks == list(range(blocks[0], blocks[0] + 4))
+            runs.append(blocks[0])
+            shared += sum(
+                not documents[p].isdisjoint(documents[s])
+                for p, s in itertools.combinations(blocks, 2)
+            )
+    assert shared > len(runs), "the test corpus should have long documents"
+    assert len(set(runs)) == len(runs)
+    assert (runs == sorted(runs)) is (order == "corpus")
+
+
+def test_the_corpus_own_order_starts_at_its_first_block_every_epoch(corpus, numbers):
+    stream = Stream(corpus, SPLIT, dataclasses.replace(GRID, order="corpus"), seed=5)
+    for step in (0, stream.steps_per_epoch):
+        assert blocks_of(stream.batch(step), numbers).ravel().tolist() == list(range(16))
+
+
+@pytest.mark.parametrize("wanted", [1, 2])
+def test_as_many_negatives_count_as_are_wanted_or_all_there_are(corpus, stream, wanted):
+    grid = dataclasses.replace(GRID, negatives_per_prefix=wanted)
+    few = Stream(corpus, SPLIT, grid, seed=0)
+    for step in range(few.steps_per_epoch):
+        one, whole = few.batch(step), stream.batch(step)
+        np.testing.assert_equal(one.tokens, whole.tokens)
+        assert not (one.negatives & ~whole.negatives).any()
+        there = whole.negatives.sum(axis=-1)
+        np.testing.assert_array_equal(one.negatives.sum(axis=-1), np.minimum(wanted, there))
+        np.testing.assert_equal(Stream(corpus, SPLIT, grid, seed=0).batch(step), one)
+
+
+def test_negatives_are_drawn_anew_for_each_grid_step_epoch_and_seed(corpus):
+    grid = GridConfig(8, 4, same_document="keep", negatives_per_prefix=3)
+    streams = [Stream(corpus, SPLIT, grid, seed) for seed in (0, 1)]
+    steps = (0, 1, streams[0].steps_per_epoch)
+    drawn = [
+        negatives.tobytes()
+        for stream in streams
+        for step in steps
+        for negatives in stream.batch(step).negatives
+    ]
+    assert len(set(drawn)) == len(drawn) == 2 * 3 * 4
+
+
+@pytest.mark.parametrize("changed", [{}, {"negatives_per_prefix": 2}, {"permute_positives": True}])
+def test_the_slices_of_four_hosts_make_the_batch_of_one(corpus, changed):
+    stream = Stream(corpus, SPLIT, dataclasses.replace(GRID, **changed), seed=0)
+    whole = stream.batch(3)
+    hosts = [next(stream.read(3, 4, slice(host, host + 1))) for host in range(4)]
+    for name in whole.tokens._fields:
+        parts = [getattr(host.tokens, name) for host in hosts]
+        np.testing.assert_array_equal(np.concatenate(parts), getattr(whole.tokens, name))
+    for name in ("positive", "negatives"):
+        parts = [getattr(host, name) for host in hosts]
+        np.testing.assert_array_equal(np.concatenate(parts), getattr(whole, name))
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """A corpus in which every half block is one of a kind."""
+    chance = np.random.default_rng(0)
+    sizes = chance.integers(1, 40, size=60)
+    texts = ["".join(chance.choice(list("abcdefghijklmnopqrstuvwxyz"), size=n)) for n in sizes]
+    folder = tmp_path_factory.mktemp("letters") / "train"
+    write_corpus(texts, folder, train_tokens(texts, 257), 8, {})
+    return Corpus(folder)
+
+
+def halves_of(letters, batch):
+    """The places of the blocks that a batch's prefixes, and its suffixes, come from."""
+    rows = letters.read(range(len(letters))).tokens
+    for half, ids in ((rows[:, :4], batch.tokens.prefixes), (rows[:, 4:], batch.tokens.suffixes)):
+        places = {tuple(row): number for number, row in enumerate(half.tolist())}
+        assert len(places) == len(letters)
+        yield np.array([[places[tuple(row)] for row in grid] for grid in ids.tolist()])
+
+
+def test_permuted_positives_are_suffixes_of_other_blocks(letters):
+    grid = dataclasses.replace(GRID, permute_positives=True)
+    plain, permuted = Stream(letters, SPLIT, GRID, seed=0), Stream(letters, SPLIT, grid, seed=0)
+    pairs = []
+    for step in range(2 * plain.steps_per_epoch):
+        batch = permuted.batch(step)
+        np.testing.assert_equal(batch.tokens.prefixes, plain.batch(step).tokens.prefixes)
+        np.testing.assert_equal(Stream(letters, SPLIT, grid, seed=0).batch(step), batch)
+        of_p, of_s = halves_of(letters, batch)
+        pairs += zip(of_p.ravel().tolist(), of_s.ravel().tolist(), strict=True)
+    assert all(p != s for p, s in pairs)
+    assert len(set(pairs)) > 0.9 * len(pairs), "epochs should pair blocks anew"
+    in_epoch = len(pairs) // 2
+    assert len({s for _, s in pairs[:in_epoch]}) > 0.9 * in_epoch
+
+
+def test_permuted_positives_are_masked_by_the_documents_of_both_blocks(letters):
+    documents = documents_of(letters)
+    grid = GridConfig(prefixes=16, permute_positives=True)
+    stream, masked = Stream(letters, SPLIT, grid, seed=0), 0
+    for step in range(stream.steps_per_epoch):
+        batch = stream.batch(step)
+        of_p, of_s = (of[0].tolist() for of in halves_of(letters, batch))
+        apart = np.array([[documents[p].isdisjoint(documents[s]) for s in of_s] for p in of_p])
+        np.testing.assert_array_equal(batch.negatives[0], apart & ~np.eye(16, dtype=bool))
+        assert (batch.positive == np.arange(16)).all()
+        masked += (~apart).sum()
+    assert masked, "the test corpus should have neighbours in a batch"
+
+
+def test_permuted_positives_of_sought_neighbours_come_from_anywhere(letters):
+    grid = dataclasses.replace(GRID, same_document="seek", order="corpus", permute_positives=True)
+    batch = Stream(letters, SPLIT, grid, seed=0).batch(1)
+    of_p, of_s = halves_of(letters, batch)
+    np.testing.assert_array_equal(of_p.ravel(), np.arange(16, 32))
+    assert (np.abs(of_s - of_p) > 4).mean() > 0.5
+    assert (np.diff(of_s) == 1).mean() < 0.5
+    assert (batch.negatives == OTHERS).all()
+
+
+@pytest.mark.parametrize("breakpoint_", ["random", "sentence"])
+def test_moving_breakpoints_vary_prefixes_alone_and_stay_with_their_blocks(corpus, breakpoint_):
+    config = SplitConfig(3, 3, breakpoint_, reach=2)
+    stream, order = Stream(corpus, config, GRID, seed=0), Order(len(corpus), GRID, seed=0)
+    rows, cut_at = corpus.read(range(len(corpus))).tokens, {}
+    for step in range(3 * stream.steps_per_epoch):
+        tokens, blocks = stream.batch(step).tokens, order(step)
+        assert (tokens.suffix_lengths == 3).all()
+        assert tokens.suffixes.shape == (4, 4, 3)
+        for at in np.ndindex(4, 4):
+            row, length = rows[blocks[at]], int(tokens.prefix_lengths[at])
+            np.testing.assert_array_equal(tokens.prefixes[at][:length], row[:length])
+            np.testing.assert_array_equal(tokens.suffixes[at], row[length : length + 3])
+            assert cut_at.setdefault(int(blocks[at]), length) == length
+    assert len(cut_at) == len(corpus)
+    assert set(cut_at.values()) == {1, 2, 3, 4, 5}
+
+
+def test_another_seed_cuts_at_other_random_breakpoints(corpus):
+    grid, config = dataclasses.replace(GRID, order="corpus"), SplitConfig(3, 3, "random", reach=2)
+    one, other = (Stream(corpus, config, grid, seed).batch(0).tokens for seed in (0, 1))
+    assert not np.array_equal(one.prefix_lengths, other.prefix_lengths)

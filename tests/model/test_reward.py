@@ -1,5 +1,5 @@
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -122,6 +122,14 @@ def test_a_position_reads_no_later_one(mesh):
     np.testing.assert_array_equal(read != 0, np.tri(5, dtype=bool))
 
 
+def test_of_several_segments_the_first_is_kept(mesh):
+    trunk = noisy_model().trunk
+    x = trunk.embed("GPST", jnp.arange(8).reshape(1, 1, 2, 4))
+    encode = jax.jit(lambda x: trunk(x, jnp.zeros((1, 1), int))[1])
+    near = partial(np.testing.assert_allclose, rtol=1e-5)
+    jax.tree.map(near, encode(x), encode(x[:, :, :1]))
+
+
 def test_what_stands_in_the_padding_changes_no_bit(mesh):
     tokens = random_tokens(1, prefixes=2, suffixes=2)
     model = noisy_model()
@@ -166,6 +174,30 @@ def test_bfloat16_scores_are_float32_and_near(mesh):
     coarse = score_grid(noisy_model(dataclasses.replace(TINY, dtype="bfloat16")), tokens)
     assert coarse.dtype == jnp.float32
     np.testing.assert_allclose(coarse, exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_fresh_norm_scales_are_1_biases_0_and_the_rest_drawn_one_by_one(mesh):
+    config = dataclasses.replace(TINY, qk_norm=True, qkv_bias=True)
+    model = init_reward_model(jax.random.key(0), config)
+    drawn = []
+    for path, weight in jax.tree_util.tree_leaves_with_path(model):
+        name = jax.tree_util.keystr(path)
+        if "norm" in name or "bias" in name:
+            np.testing.assert_array_equal(weight, float("norm" in name), err_msg=name)
+        else:
+            assert np.std(weight) == pytest.approx(config.init_scale, rel=0.5), name
+            drawn += np.unique(weight).tolist()
+    assert len(set(drawn)) > 0.99 * len(drawn)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_biases_and_head_norms_are_there_where_a_family_has_them(family, mesh):
+    model = noisy_model(config := dataclasses.replace(TINY, **FAMILIES[family]))
+    attention = model.trunk.blocks.attention
+    assert (attention.biases is not None, attention.norms is not None) == (
+        config.qkv_bias,
+        config.qk_norm,
+    )
 
 
 def test_weights_are_sharded_as_their_letters_say():

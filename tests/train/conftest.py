@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import DataConfig, Experiment, TrainConfig
 from rbs_jax.optim import OptimConfig

@@ -4,18 +4,24 @@ import jax
 import numpy as np
 import pytest
 
+from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, make_optimizer
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import Checkpoints, find_checkpoint
+from rbs_jax.train.checkpoint import (
+    Checkpoints,
+    find_checkpoint,
+    load_model,
+    read_experiment,
+)
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.state import abstract, init_state
 from rbs_jax.train.step import make_step
 from tests.tiny import TINY, random_batch
 
-OPTIMIZER = make_optimizer(OptimConfig(), steps=9)
+OPTIMIZER = make_optimizer(OptimConfig(), steps=9, updates_per_step=1)
 
 
 def init():
@@ -24,11 +30,11 @@ def init():
 
 def trained(mesh, steps, checkpoints=None):
     state = jax.jit(init)()
-    step = make_step(OPTIMIZER, ObjectiveConfig())
+    step = make_step(OPTIMIZER, ObjectiveConfig(), OptimConfig())
     for number in range(steps):
         state, _ = step(state, place(IN_BATCH, random_batch(number, grids=2), mesh, 2))
         if checkpoints is not None:
-            checkpoints.save(number + 1, state, {"next_step": number + 1}, Experiment())
+            checkpoints.save(number + 1, state, {"next_step": number + 1}, Experiment(), {})
     return state
 
 
@@ -37,7 +43,7 @@ def test_restored_on_another_mesh_it_is_bitwise_the_same(tmp_path):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         with jax.set_mesh(first):
             state = trained(first, 2)
-            checkpoints.save(2, state, {"next_step": 2}, Experiment(seed=5))
+            checkpoints.save(2, state, {"next_step": 2}, Experiment(seed=5), {})
             expected = jax.device_get(state)
         with jax.set_mesh(second):
             got = checkpoints.restore(2, abstract(second, jax.eval_shape(init)))
@@ -63,7 +69,7 @@ def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, me
         trained(mesh, 4, checkpoints)
     assert find_checkpoint(str(tmp_path)) == (tmp_path, 4)
     assert find_checkpoint(f"{tmp_path}@3") == (tmp_path, 3)
-    with pytest.raises(UserError, match="steps here: 3, 4"):
+    with pytest.raises(UserError, match="here are 3, 4"):
         find_checkpoint(f"{tmp_path}@1")
 
 
@@ -74,6 +80,46 @@ def test_a_checkpoint_that_lacks_an_item_is_not_whole(tmp_path, mesh):
     assert find_checkpoint(str(tmp_path)) == (tmp_path, 1)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.newest() == 1
+
+
+def measured(folder, mesh, accuracies, keep):
+    """Checkpoints of one state, each with a made-up accuracy on valid, or none."""
+    with Checkpoints(folder, keep) as checkpoints:
+        state = trained(mesh, 0)
+        for step, accuracy in enumerate(accuracies, start=1):
+            metrics = {} if accuracy is None else {"same_document": accuracy, "reward_mean": 0.5}
+            checkpoints.save(step, state, {"next_step": step}, Experiment(), metrics)
+        best = checkpoints.best()  # waits for the last save
+        return checkpoints.steps(), best
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path, mesh):
+    kept = measured(tmp_path, mesh, [0.5, 0.7, None, 0.6, None], keep=2)
+    assert kept == ([2, 4, 5], 2)
+    assert find_checkpoint(f"{tmp_path}@best") == (tmp_path, 2)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.metrics(2) == {"same_document": 0.7, "reward_mean": 0.5}
+        assert checkpoints.metrics(5) == {}
+
+
+def test_where_none_was_measured_there_is_no_best(tmp_path, mesh):
+    assert measured(tmp_path, mesh, [None, None, None], keep=1) == ([3], None)
+    with pytest.raises(
+        UserError, match=r"no checkpoint was measured; train with --train\.best-every"
+    ):
+        find_checkpoint(f"{tmp_path}@best")
+
+
+def test_init_names_the_fresh_weights_of_the_run(tmp_path, mesh):
+    experiment = Experiment(model=TINY, seed=3)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, trained(mesh, 1), {"next_step": 1}, experiment, {})
+    train_tokens(["words"], 257).save(tmp_path)
+    folder, step = find_checkpoint(f"{tmp_path}@init")
+    assert read_experiment(folder, step) == experiment
+    got = load_model(folder, step, experiment, mesh).model
+    fresh = jax.jit(lambda: init_state(TINY, OPTIMIZER, 3).model)()
+    jax.tree.map(np.testing.assert_array_equal, got, fresh)
 
 
 def test_no_run_and_no_checkpoint_are_told_apart(tmp_path):

@@ -1,14 +1,19 @@
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
 
+from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.grid import make_batch
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import init_reward_model
 from rbs_jax.sharding import MeshConfig, make_mesh
+from rbs_jax.train import heldout as module
 from rbs_jax.train.heldout import (
     MEASURES,
     Heldout,
@@ -17,14 +22,30 @@ from rbs_jax.train.heldout import (
     bootstrap,
     word_overlap,
 )
-from tests.tiny import TINY
+from tests.tiny import TINY, made_up_documents
 
 SPLIT = SplitConfig(8, 8)
+MOVED = SplitConfig(6, 6, reach=4)
+"""Blocks of 16 ids just hold it."""
 
 
 @pytest.fixture
 def heldout(corpora):
     return Heldout(Corpus(corpora / "train"), SPLIT, HeldoutConfig(4, 30), seed=0)
+
+
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory):
+    """A corpus of sentences of three made-up words, in blocks of 16 ids."""
+    texts = [re.sub(r"((?:\w+ ){2}\w+)", r"\1.", text) for text in made_up_documents(80)]
+    folder = tmp_path_factory.mktemp("prose") / "test"
+    write_corpus(texts, folder, train_tokens(texts, 300), 16, {})
+    return Corpus(folder)
+
+
+@pytest.fixture
+def model(mesh):
+    return init_reward_model(jax.random.key(0), dataclasses.replace(TINY, vocab_size=300))
 
 
 def test_word_overlap_by_hand():
@@ -99,6 +120,85 @@ def test_controls_say_what_they_must(heldout):
         assert controls["end_position"][name]["pair_accuracy"] == 0.5
     assert controls["word_overlap"]["balanced"]["pair_accuracy"] <= 0.5
     assert controls["word_overlap"]["in_batch"]["pair_accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("breakpoint_", ["fixed", "random", "sentence"])
+def test_lengths_alone_retrieve_nothing(prose, breakpoint_):
+    heldout = Heldout(prose, MOVED, HeldoutConfig(8, 60, breakpoint_), seed=0)
+    batch = heldout._grids["in_batch"].batch
+    assert (len(np.unique(batch.tokens.prefix_lengths)) > 1) is (breakpoint_ != "fixed")
+    negatives = batch.negatives.sum(axis=-1)
+    chance = (1 / (1 + negatives[negatives > 0])).mean()
+    figure = heldout.controls()["end_position"]["in_batch"]
+    assert figure["pair_accuracy"] == 0.5
+    assert figure["top1"] == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("breakpoint_", ["random", "sentence"])
+def test_suffixes_that_filled_up_their_blocks_would_give_themselves_away(
+    prose, breakpoint_, monkeypatch
+):
+    def to_the_end(halves, negatives):
+        batch = make_batch(halves, negatives)
+        lengths = 16 - batch.tokens.prefix_lengths
+        return batch._replace(tokens=batch.tokens._replace(suffix_lengths=lengths))
+
+    monkeypatch.setattr(module, "make_batch", to_the_end)
+    heldout = Heldout(prose, MOVED, HeldoutConfig(8, 60, breakpoint_), seed=0)
+    given_away = heldout.controls()["end_position"]["in_batch"]
+    assert given_away["pair_accuracy"] > 0.8
+    assert given_away["top1"] > 0.4
+
+
+def test_heldout_blocks_are_cut_as_its_own_config_says_whatever_training_does(corpora):
+    corpus, trained = Corpus(corpora / "train"), dataclasses.replace(MOVED, breakpoint="random")
+    for breakpoint_, lengths in (("fixed", {6}), ("random", set(range(2, 11)))):
+        heldout = Heldout(corpus, trained, HeldoutConfig(4, 60, breakpoint_), seed=0)
+        for name in MEASURES:
+            tokens = heldout._grids[name].batch.tokens
+            assert set(tokens.prefix_lengths.ravel().tolist()) == lengths
+
+
+def test_a_summary_has_the_same_document_accuracy_and_the_scale_of_all_rewards(
+    heldout, model, mesh, monkeypatch
+):
+    asked = []
+
+    def true_ones_score_one(model, batch, mesh):
+        asked.append(batch)
+        return np.broadcast_to(np.eye(4), batch.negatives.shape)
+
+    monkeypatch.setattr(module, "_rewards", true_ones_score_one)
+    assert heldout.summary(model, mesh) == {
+        "same_document": 1.0,
+        "reward_mean": pytest.approx(1 / 4),
+        "reward_std": pytest.approx(np.sqrt(1 / 4 * 3 / 4)),
+    }
+    (batch,) = asked
+    assert batch is heldout._grids["same_document"].batch
+    assert heldout.has_same_document_pairs()
+
+
+def test_a_summary_is_that_of_the_figures(heldout, model, mesh):
+    summary = heldout.summary(model, mesh)
+    accuracy = heldout.figures(model, mesh)["same_document"]["pair_accuracy"]
+    assert summary["same_document"] == accuracy
+    assert summary["reward_std"] > 0
+
+
+def test_without_a_same_document_pair_a_summary_has_the_scale_alone(
+    tmp_path, model, mesh, monkeypatch
+):
+    texts = [letter * 15 for letter in "abcdefgh"]
+    write_corpus(texts, tmp_path / "apart", train_tokens(texts, 257), 16, {})
+    apart = Heldout(Corpus(tmp_path / "apart"), SPLIT, HeldoutConfig(4), seed=0)
+    rewards = np.arange(2 * 16).reshape(2, 4, 4).astype(np.float32)
+    monkeypatch.setattr(module, "_rewards", lambda *_: rewards)
+    assert apart.summary(model, mesh) == {
+        "reward_mean": pytest.approx(31 / 2),
+        "reward_std": pytest.approx(np.sqrt((32**2 - 1) / 12)),
+    }
+    assert not apart.has_same_document_pairs()
 
 
 def test_figures_do_not_depend_on_how_many_grids_are_scored_at_once(corpora):

@@ -12,8 +12,10 @@ import pytest
 from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import DataConfig, to_json
+from rbs_jax.experiment import DataConfig, TrainConfig, to_json
 from rbs_jax.optim import OptimConfig
+from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.loop import train
 from rbs_jax.train.metrics import TIME_FIELDS, read_metrics
 from tests.tiny import made_up_documents
@@ -102,13 +104,93 @@ def test_more_steps_of_a_cosine_run_are_refused_since_its_rates_would_differ(exp
         train(with_steps(cosine, 4), tmp_path / "run")
 
 
-def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(experiment, tmp_path):
-    bad = dataclasses.replace(experiment, optim=OptimConfig(learning_rate=1e30, warmup_steps=1))
-    with pytest.raises(UserError, match=r"step \d: loss .*learning-rate"):
+def test_updates_that_are_not_finite_are_reported_and_too_many_in_a_row_end_the_run(
+    experiment, tmp_path
+):
+    bad = dataclasses.replace(
+        with_steps(experiment, 9),
+        optim=OptimConfig(learning_rate=1e30, warmup_steps=1),
+        train=dataclasses.replace(experiment.train, steps=9, checkpoint_every=9, max_skipped=3),
+    )
+    with pytest.raises(UserError, match=r"step \d: 3 updates in a row .*--optim.learning-rate"):
         train(bad, tmp_path / "run")
-    steps = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
-    assert all(r["loss"] == r["loss"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl"))
-    assert max(steps, default=0) < 6
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    skipped = [record for record in records if record["skipped_updates"]]
+    assert [record["skipped_updates"] for record in skipped] == [1, 2]
+    assert all(record["loss"] is None for record in skipped)
+    assert all(record["loss"] is not None for record in records[: -len(skipped)])
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(experiment, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds thesis\.txt and no run; give another --out"):
+        train(experiment, tmp_path)
+    with pytest.raises(UserError, match="is a file; give a folder"):
+        train(experiment, tmp_path / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def selecting(experiment, corpora, **train_config):
+    """The run with a valid corpus, measured after every step unless told."""
+    return dataclasses.replace(
+        experiment,
+        data=dataclasses.replace(experiment.data, valid=str(corpora / "train")),
+        train=dataclasses.replace(
+            experiment.train, **{"best_every": 1, "checkpoint_every": 9} | train_config
+        ),
+    )
+
+
+def with_accuracies(monkeypatch, accuracies):
+    """Made-up accuracies on valid, one a measurement."""
+    left = iter(accuracies)
+    monkeypatch.setattr(
+        Heldout, "summary", lambda *_: {"same_document": next(left), "reward_mean": 1.0}
+    )
+
+
+def test_the_best_on_valid_is_kept_reported_and_scored(experiment, corpora, tmp_path, monkeypatch):
+    with_accuracies(monkeypatch, [0.5, 0.9, 0.6, 0.6, 0.6, 0.6])
+    result = train(selecting(experiment, corpora), tmp_path / "run")
+    assert result["checkpoint"] == f"{tmp_path / 'run'}@2"
+    assert result["steps"] == 6
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [r["heldout_same_document"] for r in records] == [0.5, 0.9, 0.6, 0.6, 0.6, 0.6]
+    two = train(with_steps(experiment, 2), tmp_path / "two")
+    assert result["test"] == two["test"]
+
+
+def test_an_early_stop_waits_for_a_new_best_and_holds_when_started_again(
+    experiment, corpora, tmp_path, monkeypatch, capsys
+):
+    patient = selecting(experiment, corpora, patience=2)
+    with_accuracies(monkeypatch, [0.5, 0.4, 0.9, 0.6, 0.7])
+    result = train(patient, tmp_path / "run")
+    assert (result["steps"], result["checkpoint"]) == (5, f"{tmp_path / 'run'}@3")
+    assert "no new best in 2 measurements" in capsys.readouterr().out
+    assert train(patient, tmp_path / "run") == result
+
+
+def test_the_last_checkpoint_has_mean_and_deviation_of_heldout_rewards(unbroken):
+    out, _ = unbroken
+    with Checkpoints(out, keep=2) as checkpoints:
+        metrics = checkpoints.metrics(6)
+        assert checkpoints.metrics(4) == {}
+    assert set(metrics) == {"same_document", "reward_mean", "reward_std"}
+    assert metrics["reward_std"] > 0
+
+
+def test_choosing_the_best_needs_a_valid_corpus_with_documents_of_several_blocks(
+    experiment, tmp_path, corpora
+):
+    with pytest.raises(UserError, match=r"best_every measures on data\.valid, which is not set"):
+        dataclasses.replace(experiment, train=TrainConfig(best_every=1))
+    short = tmp_path / "short"
+    write_corpus(["a few words"] * 90, short, load_tokens(corpora / "train"), 16, {})
+    lacking = selecting(experiment, corpora)
+    lacking = dataclasses.replace(lacking, data=dataclasses.replace(lacking.data, valid=str(short)))
+    with pytest.raises(UserError, match="needs documents of several blocks"):
+        train(lacking, tmp_path / "run")
 
 
 def test_metrics_hold_what_they_promise(unbroken):

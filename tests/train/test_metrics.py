@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
-from rbs_jax.data.stream import GridConfig
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file

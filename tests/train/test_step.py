@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import numpy as np
 import optax
 import pytest
 
-from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.objective import ObjectiveConfig, grid_metrics
 from rbs_jax.optim import OptimConfig, make_optimizer
+from rbs_jax.shapes import GridBatch
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.state import init_state
-from rbs_jax.train.step import loss_and_metrics, make_step
+from rbs_jax.train.step import loss_and_rewards, make_step
 from tests.tiny import TINY, random_batch
 
 GOLDEN = Path(__file__).with_name("golden_first_steps.json")
@@ -22,11 +24,11 @@ def gradients(shape, batch, grids):
     mesh = make_mesh(MeshConfig(*shape))
     with jax.set_mesh(mesh):
         model = jax.jit(lambda: init_state(TINY, optax.identity(), 0).model)()
-        function = jax.jit(jax.value_and_grad(loss_and_metrics, has_aux=True), static_argnums=2)
-        (_, metrics), grads = function(
-            model, place(IN_BATCH, batch, mesh, grids), ObjectiveConfig()
-        )
-        return jax.device_get(metrics), jax.device_get(grads)
+        batch = place(IN_BATCH, batch, mesh, grids)
+        function = jax.jit(jax.value_and_grad(loss_and_rewards, has_aux=True), static_argnums=2)
+        (loss, r_GPS), grads = function(model, batch, ObjectiveConfig())
+        metrics = grid_metrics(r_GPS, batch.positive, batch.negatives)
+        return jax.device_get({"loss": loss} | metrics), jax.device_get(grads)
 
 
 @pytest.mark.slow
@@ -52,13 +54,125 @@ def test_gradients_of_grids_are_the_mean_of_single_grids():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), both, mean)
 
 
+def steps(optim, batches, shape=(1, 1, 1), state=None):
+    """The state and metrics after a step on each batch, from fresh weights unless told."""
+    mesh = make_mesh(MeshConfig(*shape))
+    with jax.set_mesh(mesh):
+        optimizer = make_optimizer(optim, steps=len(batches), updates_per_step=1)
+        if state is None:
+            state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
+        step = make_step(optimizer, ObjectiveConfig(), optim)
+        for batch in batches:
+            state, metrics = step(state, place(IN_BATCH, batch, mesh, len(batch.positive)))
+        return jax.device_get(state), jax.device_get(metrics)
+
+
+def rows_of(batch, rows):
+    """Some prefixes of every grid, with all the grid's suffixes."""
+    tokens = batch.tokens._replace(
+        prefixes=batch.tokens.prefixes[:, rows],
+        prefix_lengths=batch.tokens.prefix_lengths[:, rows],
+    )
+    return GridBatch(tokens, batch.positive[:, rows], batch.negatives[:, rows])
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(1, (1, 1, 1)), (2, (2, 2, 1))])
+def test_several_updates_of_a_step_are_single_steps_one_after_another(rows, shape):
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    batch = random_batch(0, grids=2, prefixes=4)
+    parts = [rows_of(batch, slice(at, at + rows)) for at in range(0, 4, rows)]
+    expected, _ = steps(optim, parts)
+    got, metrics = steps(dataclasses.replace(optim, prefixes_per_update=rows), [batch], shape)
+    compared = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
+    jax.tree.map(compared, got.model, expected.model)
+    at_once, _ = steps(optim, [batch])
+    difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), got.model, at_once.model)
+    assert max(jax.tree.leaves(difference)) > 1e-3, "one update a step would have been the same"
+    losses = [steps(optim, parts[: n + 1])[1]["loss"] for n in range(len(parts))]
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+POISON = 63
+"""An id whose embedding is no number."""
+
+
+def poisoned_state(optim):
+    def poison(path, x):
+        if jax.tree_util.keystr(path).startswith(".trunk.embedding"):
+            return np.where(np.arange(len(x))[:, None] == POISON, np.nan, x)
+        return x
+
+    state, _ = steps(optim, [random_batch(0, vocab=POISON)])
+    return state._replace(model=jax.tree_util.tree_map_with_path(poison, state.model))
+
+
+def poisoned_batch(row):
+    """A batch in which only one prefix holds the poison."""
+    batch = random_batch(1, prefixes=4, vocab=POISON, full=True)
+    batch.tokens.prefixes[0, row] = POISON
+    return batch
+
+
+def test_an_update_that_is_not_finite_changes_nothing_and_is_counted():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    good, bad = random_batch(2, vocab=POISON), poisoned_batch(1)
+    before = poisoned_state(optim)
+    after, metrics = steps(optim, [bad, bad], state=before)
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (2, 2)
+    assert not np.isfinite(metrics["loss"])
+    moved, metrics = steps(optim, [bad, good], state=before)
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
+    assert (moved.model.head[...] != before.model.head[...]).any()
+    assert np.isfinite(metrics["loss"])
+
+
+def test_of_several_updates_only_the_bad_one_is_skipped():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, prefixes_per_update=1)
+    before, bad = poisoned_state(optim), poisoned_batch(1)
+    after, metrics = steps(optim, [bad], state=before)
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
+    parts = [rows_of(bad, slice(row, row + 1)) for row in (0, 2, 3)]
+    expected, _ = steps(optim, parts, state=before)
+    compared = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
+    jax.tree.map(compared, after.model, expected.model)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "held"),
+    [("nothing", ()), ("embeddings", (".trunk.embedding",)), ("trunk", (".trunk",))],
+)
+def test_what_is_frozen_stays_and_has_no_moments(freeze, held):
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.5, freeze=freeze)
+    before = init_of(TINY)
+    after, metrics = steps(optim, [random_batch(0)])
+    paths = jax.tree_util.tree_leaves_with_path(before)
+    for (path, old), new in zip(paths, jax.tree.leaves(after.model), strict=True):
+        stays = jax.tree_util.keystr(path).startswith(held) if held else False
+        assert (np.asarray(old) == new).all() == stays, path
+    moving = sum(
+        x.size for path, x in paths if not held or not jax.tree_util.keystr(path).startswith(held)
+    )
+    moments = sum(x.size for x in jax.tree.leaves(after.opt_state) if x.ndim)
+    assert moments == 2 * moving
+    assert metrics["grad_norm"] > 0
+
+
+def init_of(config):
+    with jax.set_mesh(make_mesh(MeshConfig())):
+        model = jax.jit(lambda: init_state(config, optax.identity(), 0).model)()
+    return jax.device_get(model)
+
+
 def first_steps(shape):
     """Metrics of three updates on fixed batches."""
     mesh = make_mesh(MeshConfig(*shape))
     with jax.set_mesh(mesh):
-        optimizer = make_optimizer(OptimConfig(learning_rate=1e-2, warmup_steps=1), steps=3)
+        optimizer = make_optimizer(
+            OptimConfig(learning_rate=1e-2, warmup_steps=1), steps=3, updates_per_step=1
+        )
         state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
-        step = make_step(optimizer, ObjectiveConfig())
+        step = make_step(optimizer, ObjectiveConfig(), OptimConfig())
         records = []
         for number in range(3):
             batch = place(IN_BATCH, random_batch(number, grids=8, prefixes=8), mesh, 8)
@@ -78,9 +192,9 @@ def test_first_steps_are_golden(shape):
 
 
 def test_the_state_is_donated_and_a_new_one_takes_its_place(mesh):
-    optimizer = make_optimizer(OptimConfig(), steps=3)
+    optimizer = make_optimizer(OptimConfig(), steps=3, updates_per_step=1)
     state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
     batch = place(IN_BATCH, random_batch(0), mesh, 1)
-    after, _ = make_step(optimizer, ObjectiveConfig())(state, batch)
+    after, _ = make_step(optimizer, ObjectiveConfig(), OptimConfig())(state, batch)
     assert jax.tree.leaves(state)[0].is_deleted()
     assert not jax.tree.leaves(after)[0].is_deleted()

@@ -1,0 +1,120 @@
+"""The loop: step, log, measure, save."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from rbs_jax.data.stream import Stream
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment
+from rbs_jax.objective import Metrics as StepMetrics
+from rbs_jax.optim import learning_rate
+from rbs_jax.train.checkpoint import SELECTED_BY, Checkpoints
+from rbs_jax.train.feed import Feed
+from rbs_jax.train.heldout import Heldout
+from rbs_jax.train.metrics import Clock, Metrics, read_metrics
+from rbs_jax.train.state import TrainState
+from rbs_jax.train.step import make_step
+
+MEASURED = f"heldout_{SELECTED_BY}"
+"""What metrics.jsonl calls the figure that checkpoints are selected by."""
+
+
+class Run(NamedTuple):
+    """What the steps need and do not change."""
+
+    experiment: Experiment
+    out: Path
+    mesh: Mesh
+    stream: Stream
+    watched: Heldout | None
+    """The held-out grids that checkpoints are measured on: valid's where there is one."""
+    optimizer: optax.GradientTransformation
+    checkpoints: Checkpoints
+
+    def steps(self, start: int, state: TrainState, fingerprint: str) -> tuple[int, TrainState]:
+        """Steps start + 1 to the last, or to an early stop; returns the steps done and the state.
+
+        Metrics are read one step late, so devices never wait for the host.
+        """
+        config, path = self.experiment.train, self.out / "metrics.jsonl"
+        records = [record for record in read_metrics(path) if record["step"] <= start]
+        accuracies = [record[MEASURED] for record in records if MEASURED in record]
+        if stops_early(accuracies, config.patience):
+            return start, state
+        grids = self.experiment.grid.grids_per_step
+        feed = Feed(self.stream, self.mesh, grids, start, config.steps)
+        step = make_step(self.optimizer, self.experiment.objective, self.experiment.optim)
+        clock = Clock(self.experiment.grid, self.experiment.split, start)
+        done, pending = start, None
+        with Metrics(path, records, start, config.steps) as metrics:
+            for done, batch in enumerate(feed, start=start + 1):
+                state, values = step(state, batch)
+                if pending is not None:
+                    self._log(*pending, {}, metrics, clock, feed.waited)
+                pending = done, values
+                measures = done == config.steps or done % (config.best_every or config.steps) == 0
+                if not measures and done % config.checkpoint_every:
+                    continue
+                held = self._measure(state, clock) if measures else {}
+                selecting = held if config.best_every is not None else {}
+                self._log(*pending, selecting, metrics, clock, feed.waited)
+                pending = None
+                data = {"next_step": done, "fingerprint": fingerprint}
+                self.checkpoints.save(done, state, data, self.experiment, held)
+                accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
+                if stops_early(accuracies, config.patience):
+                    print(f"step {done}: no new best in {config.patience} measurements, stopping")
+                    break
+        return done, state
+
+    def _measure(self, state: TrainState, clock: Clock) -> dict[str, float]:
+        """The watched figures of the state; the time they take is not the steps'."""
+        if self.watched is None:
+            return {}
+        began = time.perf_counter()
+        held = self.watched.summary(state.model, self.mesh)
+        clock.leave_out(time.perf_counter() - began)
+        return held
+
+    def _log(
+        self,
+        done: int,
+        values: StepMetrics,
+        held: dict[str, float],
+        metrics: Metrics,
+        clock: Clock,
+        waited: float,
+    ) -> None:
+        """Write a step's record where one is due.
+
+        Raises:
+          UserError: too many updates in a row were skipped.
+        """
+        record: dict[str, Any] = {name: np.asarray(value).item() for name, value in values.items()}
+        in_a_row, config = record.pop("skipped_in_a_row"), self.experiment.train
+        if in_a_row >= config.max_skipped:
+            raise UserError(
+                f"step {done}: {in_a_row} updates in a row had no finite loss or gradient (loss "
+                f"{record['loss']}); lower --optim.learning-rate or lengthen --optim.warmup-steps; "
+                f"the newest checkpoint is {self.checkpoints.newest()}"
+            )
+        if done % config.log_every and done != config.steps and not held:
+            return
+        updates = self.experiment.updates_per_step
+        rate = learning_rate(self.experiment.optim, config.steps, updates)
+        place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
+        record |= {"learning_rate": float(rate((done - 1) * updates))}
+        record |= {f"heldout_{name}": value for name, value in held.items()}
+        metrics.write(place | record | clock.lap(done, waited))
+
+
+def stops_early(accuracies: list[float], patience: int | None) -> bool:
+    """Whether the last `patience` measurements brought no new best."""
+    if patience is None or not accuracies:
+        return False
+    return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
