@@ -39,7 +39,7 @@ class ObjectiveConfig:
                 "it must be at least 0 and below 0.5"
             )
         if not (0 <= self.margin < math.inf and 0 <= self.centering < math.inf):
-            raise UserError("objective.margin and objective.centering must be at least 0, and finite")
+            raise UserError("objective.margin and centering must be at least 0, and finite")
 
 
 def positive_rewards(r_GPS: Float[Array, "G P S"], positive_GP: Int[Array, "G P"]) -> Array:

@@ -77,12 +77,26 @@ class Splitter:
             return middle - reach + _hashes(self._seed, indices) % (2 * reach + 1)
         if self._ends is None:
             return np.full(len(tokens), middle)
-        first = middle - reach
-        ends = self._ends(tokens[:, first - 1 : middle + reach + 1])
+        ends = self._ends_in_reach(self._ends, tokens)
         distance = np.abs(np.arange(ends.shape[1]) - reach)
         # Without any end in reach, all are equally far, and L1 it is.
         cost = np.where(ends, distance, 2 * reach + distance)
-        return first + cost.argmin(axis=1)
+        return middle - reach + cost.argmin(axis=1)
+
+    def _ends_in_reach(
+        self, ends: "SentenceEnds", tokens: Int[np.ndarray, "B N"]
+    ) -> Bool[np.ndarray, "B M"]:
+        middle, reach = self.config.prefix_length, self.config.reach
+        return ends(tokens[:, middle - reach - 1 : middle + reach + 1])
+
+    def share_at_sentence_ends(self, tokens: Int[np.ndarray, "B N"]) -> float | None:
+        """The share of blocks with a sentence's end in reach; the others are cut at L1.
+
+        None where breakpoints ask for no sentence.
+        """
+        if self._ends is None:
+            return None
+        return float(self._ends_in_reach(self._ends, tokens).any(axis=1).mean())
 
 
 def _hashes(seed: int, indices: Int[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:

@@ -1,18 +1,11 @@
 """Checkpoints by orbax: params, opt, data, config and metrics as separate items."""
 
-import asyncio
 import math
-import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import Context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from etils import epath
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
@@ -20,6 +13,7 @@ from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, from_json, to_json
 from rbs_jax.model.reward import RewardModel, init_reward_model
+from rbs_jax.train.saving import end_failed_saves_silently, saving
 from rbs_jax.train.state import TrainState, abstract
 
 ITEMS = ("params", "opt", "data", "config", "metrics")
@@ -29,33 +23,11 @@ INIT = "init"
 """FOLDER@init: the run's own fresh weights, step 0, a random head."""
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """Where a save fails, orbax closes its loop while tensorstore's threads still report to it.
-
-    They would print a traceback each; the failure itself is raised.
-    """
-
-    def call_soon_threadsafe(  # type: ignore[override]
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        try:
-            return super().call_soon_threadsafe(callback, *args, context=context)
-        except RuntimeError:
-            if not self.is_closed():
-                raise
-            return asyncio.Handle(callback, args, self, context)
-
-
-class _LoopPolicy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return _Loop()
-
-
 class Checkpoints:
     """The checkpoints of a run folder, saved in the background: the newest `keep` and the best."""
 
     def __init__(self, folder: Path, keep: int) -> None:
-        asyncio.set_event_loop_policy(_LoopPolicy())
+        end_failed_saves_silently()
 
         def measured(metrics: dict[str, float]) -> float:
             return metrics.get(SELECTED_BY, -math.inf)
@@ -86,7 +58,7 @@ class Checkpoints:
           config: the whole experiment.
           metrics: held-out figures of the state, empty where it was not measured.
         """
-        with _saving(self._manager.directory):
+        with saving(self._manager.directory):
             self._manager.save(
                 step,
                 metrics=metrics,
@@ -104,7 +76,7 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Step of the checkpoint that did best on valid; None where none was measured."""
-        self._manager.wait_until_finished()
+        self._wait()
         figures = {step: self.metrics(step) for step in self.steps()}
         measured = [(m[SELECTED_BY], step) for step, m in figures.items() if SELECTED_BY in m]
         return max(measured)[1] if measured else None
@@ -134,7 +106,7 @@ class Checkpoints:
 
     def restore_model(self, step: int, like: RewardModel) -> RewardModel:
         """The parameters alone, laid out as `like`; waits for a save under way."""
-        self._manager.wait_until_finished()
+        self._wait()
         args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
         return self._manager.restore(step, args=args)["params"]
 
@@ -146,34 +118,17 @@ class Checkpoints:
             if all((self._manager.directory / str(step) / item).is_dir() for item in ITEMS)
         )
 
+    def _wait(self) -> None:
+        with saving(self._manager.directory):
+            self._manager.wait_until_finished()
+
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
         """Wait for saves under way, whatever ended the run."""
-        with _saving(self._manager.directory):
+        with saving(self._manager.directory):
             self._manager.close()
-
-
-@contextmanager
-def _saving(folder: epath.Path) -> Iterator[None]:
-    """Says in one line that the file system refused a save, this one or one under way.
-
-    Raises:
-      UserError: no space left, too large a file or the like.
-    """
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        # tensorstore raises ValueError with the system's error number in its text.
-        found = re.search(r"os_error_code='(\d+)'", str(error))
-        number = int(found[1]) if found else getattr(error, "errno", None)
-        if number is None:
-            raise
-        raise UserError(
-            f"{folder}: cannot be written: {os.strerror(number)}; make room and give the "
-            "same command again, it goes on from the newest whole checkpoint"
-        ) from error
 
 
 class LoadedModel(NamedTuple):

@@ -53,6 +53,9 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     corpora = open_corpora(experiment)
     corpus = corpora.pop("train")
     stream = Stream(corpus, experiment.split, experiment.grid, experiment.seed)
+    if stream.share_at_sentence_ends is not None:
+        share = stream.share_at_sentence_ends
+        print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
     heldout = {
         name: Heldout(other, experiment.split, experiment.heldout, experiment.seed)
         for name, other in corpora.items()
@@ -94,6 +97,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         "candidates": experiment.heldout.candidates,
         "steps": last,
         "skipped_updates": int(state.skipped),
+        "share_at_sentence_ends": stream.share_at_sentence_ends,
         **speeds(out / "metrics.jsonl"),
         "checkpoint": f"{out}@{chosen}",
         **beside,

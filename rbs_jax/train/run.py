@@ -99,8 +99,9 @@ class Run(NamedTuple):
         in_a_row, config = record.pop("skipped_in_a_row"), self.experiment.train
         if in_a_row >= config.max_skipped:
             raise UserError(
-                f"step {done}: {in_a_row} updates in a row had no finite loss or gradient (loss "
-                f"{record['loss']}); lower --optim.learning-rate or lengthen --optim.warmup-steps; "
+                f"step {done}: {in_a_row} updates in a row had no finite loss or gradient "
+                f"(loss {record['loss']}, gradient norm {record['grad_norm']}); lower "
+                "--optim.learning-rate or lengthen --optim.warmup-steps; "
                 f"the newest checkpoint is {self.checkpoints.newest()}"
             )
         if done % config.log_every and done != config.steps and not held:

@@ -123,6 +123,13 @@ def test_a_sentence_breakpoint_is_the_nearest_end_in_reach(prose, text, reach, l
     assert Splitter(config, 0, prose)(row, np.arange(1)).prefix_lengths.tolist() == [length]
 
 
+def test_the_share_of_blocks_with_a_sentence_end_in_reach_is_told(prose, tokens):
+    rows = np.array(prose.encode(["aaaa. bbbbbb", "aa. bbbbbbb.", "aaaaaaaa. bb"]), np.int32)
+    config = SplitConfig(7, 1, "sentence", reach=2)
+    assert Splitter(config, 0, prose).share_at_sentence_ends(rows) == pytest.approx(2 / 3)
+    assert Splitter(SplitConfig(7, 1), 0, tokens).share_at_sentence_ends(rows) is None
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import jax
@@ -111,14 +112,14 @@ def test_where_none_was_measured_there_is_no_best(tmp_path, mesh):
 
 
 def test_init_names_the_fresh_weights_of_the_run(tmp_path, mesh):
-    experiment = Experiment(model=TINY, seed=3)
+    experiment = Experiment(model=dataclasses.replace(TINY, max_positions=128), seed=3)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, trained(mesh, 1), {"next_step": 1}, experiment, {})
     train_tokens(["words"], 257).save(tmp_path)
     folder, step = find_checkpoint(f"{tmp_path}@init")
     assert read_experiment(folder, step) == experiment
     got = load_model(folder, step, experiment, mesh).model
-    fresh = jax.jit(lambda: init_state(TINY, OPTIMIZER, 3).model)()
+    fresh = jax.jit(lambda: init_state(experiment.model, OPTIMIZER, 3).model)()
     jax.tree.map(np.testing.assert_array_equal, got, fresh)
 
 

@@ -9,7 +9,13 @@ from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
 from rbs_jax.train.metrics import Clock, Metrics, read_metrics
 
-RECORD = {"loss": 0.5, "pair_accuracy": 0.5, "top1": 0.1, "pairs_per_second": 9.0}
+RECORD = {
+    "loss": 0.5,
+    "pair_accuracy": 0.5,
+    "top1": 0.1,
+    "pairs_per_second": 9.0,
+    "skipped_updates": 0,
+}
 
 
 def record(step):
@@ -19,7 +25,7 @@ def record(step):
 def test_starting_again_cuts_back_to_the_restored_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(record(step)) + "\n" for step in (1, 2, 3, 4)))
-    with Metrics(path, start=2, steps=9) as metrics:
+    with Metrics(path, read_metrics(path)[:2], start=2, steps=9) as metrics:
         metrics.write(record(3) | {"loss": 0.25})
     assert [(r["step"], r["loss"]) for r in read_metrics(path)] == [(1, 0.5), (2, 0.5), (3, 0.25)]
 
@@ -38,9 +44,21 @@ def test_a_damaged_line_is_named(tmp_path):
 
 
 def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys):
-    with Metrics(tmp_path / "metrics.jsonl", start=0, steps=9) as metrics:
+    with Metrics(tmp_path / "metrics.jsonl", [], start=0, steps=9) as metrics:
         metrics.write(record(3))
-    assert capsys.readouterr().out.startswith("step 3/9 loss 0.5000 pair 0.500 top1 0.100")
+        metrics.write(record(4) | {"skipped_updates": 2})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "step 3/9 loss 0.5000 pair 0.500 top1 0.100 9 pairs/s"
+    assert second == "step 4/9 loss 0.5000 pair 0.500 top1 0.100 9 pairs/s skipped 2"
+
+
+def test_what_is_not_finite_is_null_so_that_every_line_is_json(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with Metrics(path, [], start=0, steps=9) as metrics:
+        metrics.write(record(3) | {"loss": float("nan"), "grad_norm": float("inf")})
+    assert "NaN" not in path.read_text()
+    (read,) = read_metrics(path)
+    assert (read["loss"], read["grad_norm"], read["step"]) == (None, None, 3)
 
 
 def test_json_is_written_whole_with_nothing_left_beside(tmp_path):
@@ -51,9 +69,10 @@ def test_json_is_written_whole_with_nothing_left_beside(tmp_path):
 
 def test_speeds_by_hand(monkeypatch):
     """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
-    now = iter([100.0, 108.0])
+    now = iter([100.0, 111.0])
     monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
     clock = Clock(GridConfig(prefixes=3, grids_per_step=2), SplitConfig(5, 7), start=10)
+    clock.leave_out(3.0)
     assert clock.lap(14, waited=2.0) == {
         "seconds": 8.0,
         "pairs_per_second": 2 * 9 * 4 / 8,
