@@ -120,7 +120,7 @@ class Score:
     """Reward every response of a .jsonl file."""
 
     model: Positional[str]
-    """A run's folder, for its newest checkpoint, or FOLDER@STEP."""
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init."""
     file: Positional[Path]
     """Lines of {"prompt": str, "responses": [str, ...]}."""
     out: Path
@@ -137,7 +137,7 @@ class Eval:
     """Measure a model on a suite, beside its controls."""
 
     model: Positional[str]
-    """A run's folder, for its newest checkpoint, or FOLDER@STEP."""
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init."""
     suite: Positional[Literal["heldout"]]
     """heldout: true continuations against others, on a corpus."""
     data: Path

@@ -43,8 +43,9 @@ class TrainConfig:
     keep: int = 2
     """Newest checkpoints kept, beside the best."""
     best_every: int | None = None
-    """Steps between measurements of same-document accuracy on data.valid: the best of these
-    checkpoints is kept, reported and named FOLDER@best; None to report the last step.
+    """Steps between measurements of same-document accuracy on data.valid (the last step is
+    measured too): the best of these checkpoints is kept, reported and named FOLDER@best; None
+    to report the last step.
     """
     patience: int | None = None
     """Measurements in a row without a new best that end the run; None to never end it early."""

@@ -38,8 +38,11 @@ class ObjectiveConfig:
                 f"objective.label_smoothing is {self.label_smoothing}, "
                 "it must be at least 0 and below 0.5"
             )
-        if not (0 <= self.margin < math.inf and 0 <= self.centering < math.inf):
-            raise UserError("objective.margin and centering must be at least 0, and finite")
+        for name in ("margin", "centering"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(
+                    f"objective.{name} is {getattr(self, name)}, it must be finite and at least 0"
+                )
 
 
 def positive_rewards(r_GPS: Float[Array, "G P S"], positive_GP: Int[Array, "G P"]) -> Array:

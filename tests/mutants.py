@@ -75,12 +75,12 @@ def mutants(module, code):
 
 
 def _nodes(node):
-    """All nodes but annotations, defaults of fields, what is raised, and f-strings."""
+    """All nodes but annotations, decorators, defaults of fields, what is raised, and f-strings."""
     if isinstance(node, ast.Raise | ast.JoinedStr):
         return
     yield node
     for name, child in ast.iter_fields(node):
-        if name in {"annotation", "returns"}:
+        if name in {"annotation", "returns", "decorator_list"}:
             continue
         for inner in child if isinstance(child, list) else [child]:
             is_field = isinstance(node, ast.ClassDef) and isinstance(inner, ast.AnnAssign)

@@ -3,10 +3,20 @@ import json
 
 import pytest
 
+from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import Experiment, differences, from_json, load_experiment, to_json
+from rbs_jax.experiment import (
+    Experiment,
+    TrainConfig,
+    differences,
+    from_json,
+    load_experiment,
+    to_json,
+)
 from rbs_jax.model.config import RopeScaling, TransformerConfig
+from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
+from rbs_jax.train.heldout import HeldoutConfig
 
 EXPERIMENT = Experiment(model=TransformerConfig(rope_scaling=RopeScaling(factor=8.0)), seed=3)
 
@@ -37,6 +47,49 @@ def test_sizes_that_do_not_divide_the_mesh_are_refused_with_the_nearest_that_do(
         Experiment(mesh=MeshConfig(fsdp=3))
     with pytest.raises(UserError, match=r"mesh\.data 4 .*grids_per_step 1; the nearest is 4"):
         Experiment(mesh=MeshConfig(data=4))
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "nearest"), [(3, "2 or 4"), (7, "4 or 8"), (9, "8 or 16"), (32, "16$")]
+)
+def test_updates_that_do_not_divide_a_grid_are_refused_with_the_nearest_that_do(prefixes, nearest):
+    with pytest.raises(UserError, match=rf"prefixes_per_update {prefixes} .*nearest is {nearest}"):
+        Experiment(optim=OptimConfig(prefixes_per_update=prefixes))
+
+
+def test_an_update_has_prefixes_for_every_device_along_fsdp():
+    with pytest.raises(UserError, match=r"mesh\.fsdp 2 .*prefixes_per_update 1; the nearest is 2"):
+        Experiment(optim=OptimConfig(prefixes_per_update=1), mesh=MeshConfig(fsdp=2))
+
+
+def test_updates_of_a_step_are_the_grid_s_prefixes_over_those_of_an_update():
+    assert Experiment().updates_per_step == 1
+    assert Experiment(optim=OptimConfig(prefixes_per_update=1)).updates_per_step == 16
+    assert Experiment(optim=OptimConfig(prefixes_per_update=8)).updates_per_step == 2
+
+
+def test_a_prefix_that_reaches_beyond_the_context_is_refused():
+    fits = SplitConfig(64, 30, reach=6)
+    Experiment(split=fits, model=TransformerConfig(max_positions=94))
+    for part in (
+        {"split": dataclasses.replace(fits, breakpoint="random")},
+        {"split": fits, "heldout": HeldoutConfig(breakpoint="sentence")},
+    ):
+        with pytest.raises(UserError, match=r"= 100 tokens exceed model\.max_positions 94"):
+            Experiment(model=TransformerConfig(max_positions=94), **part)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"best_every": 0}, r"train\.best_every is 0"),
+        ({"max_skipped": 0}, r"train\.max_skipped is 0"),
+        ({"patience": 3}, r"set train\.best_every too"),
+    ],
+)
+def test_training_settings_that_cannot_be_are_named(wrong, said):
+    with pytest.raises(UserError, match=said):
+        TrainConfig(**wrong)
 
 
 def test_a_pair_beyond_the_context_is_refused():

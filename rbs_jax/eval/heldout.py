@@ -11,7 +11,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder, write_json
 from rbs_jax.model.reward import init_reward_model
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
+from rbs_jax.train.checkpoint import INIT, find_checkpoint, load_model, read_experiment
 from rbs_jax.train.heldout import MEASURES, Heldout
 
 
@@ -45,7 +45,7 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     longer = controls["longer_suffix"]["in_batch"]["pair_accuracy"]
     result = {
         "suite": "heldout",
-        "model": f"{folder}@{step}",
+        "model": f"{folder}@{step or INIT}",
         "n": headline["n"],
         "accuracy": headline["pair_accuracy"],
         "ci95": headline["ci95"],

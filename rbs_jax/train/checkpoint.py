@@ -33,8 +33,9 @@ class Checkpoints:
             return metrics.get(SELECTED_BY, -math.inf)
 
         kept = [policies.LatestN(n=keep), policies.BestN(get_metric_fn=measured, n=1)]
+        self._folder = folder / "checkpoints"
         self._manager = ocp.CheckpointManager(
-            (folder / "checkpoints").absolute(),
+            self._folder.absolute(),
             item_names=ITEMS[:-1],  # the manager keeps the metrics itself
             options=ocp.CheckpointManagerOptions(
                 best_fn=measured, preservation_policy=policies.AnyPreservationPolicy(kept)
@@ -58,7 +59,7 @@ class Checkpoints:
           config: the whole experiment.
           metrics: held-out figures of the state, empty where it was not measured.
         """
-        with saving(self._manager.directory):
+        with saving(self._folder):
             self._manager.save(
                 step,
                 metrics=metrics,
@@ -115,11 +116,11 @@ class Checkpoints:
         return sorted(
             step
             for step in self._manager.all_steps()
-            if all((self._manager.directory / str(step) / item).is_dir() for item in ITEMS)
+            if all((self._folder / str(step) / item).is_dir() for item in ITEMS)
         )
 
     def _wait(self) -> None:
-        with saving(self._manager.directory):
+        with saving(self._folder):
             self._manager.wait_until_finished()
 
     def __enter__(self) -> "Checkpoints":
@@ -127,7 +128,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Wait for saves under way, whatever ended the run."""
-        with saving(self._manager.directory):
+        with saving(self._folder):
             self._manager.close()
 
 

@@ -29,7 +29,12 @@ from rbs_jax.train.metrics import speeds
 from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 
-MAY_CHANGE = ("train.log_every", "train.checkpoint_every", "train.keep", "mesh.", "data.")
+MAY_CHANGE = (
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "patience")),
+    "train.max_skipped",
+    "mesh.",
+    "data.",
+)
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
 BESIDE = {"corpora", "corpora.partial"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
@@ -53,21 +58,12 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     corpora = open_corpora(experiment)
     corpus = corpora.pop("train")
     stream = Stream(corpus, experiment.split, experiment.grid, experiment.seed)
+    heldout = _heldout(experiment, corpora)
+    refuse_foreign(out)
+    make_folder(out)
     if stream.share_at_sentence_ends is not None:
         share = stream.share_at_sentence_ends
         print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
-    heldout = {
-        name: Heldout(other, experiment.split, experiment.heldout, experiment.seed)
-        for name, other in corpora.items()
-    }
-    selects = experiment.train.best_every is not None
-    if selects and not heldout["valid"].has_same_document_pairs():
-        raise UserError(
-            f"data.valid {corpora['valid'].folder}: train.best_every needs documents of several "
-            "blocks, here are none"
-        )
-    refuse_foreign(out)
-    make_folder(out)
     with jax.set_mesh(mesh), Checkpoints(out, experiment.train.keep) as checkpoints:
         optimizer = make_optimizer(
             experiment.optim, experiment.train.steps, experiment.updates_per_step
@@ -85,11 +81,10 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         watched = heldout.get("valid") or heldout.get("test")
         run = Run(experiment, out, mesh, stream, watched, optimizer, checkpoints)
         last, state = run.steps(start, state, corpus.manifest.fingerprint)
-        chosen = checkpoints.best() if selects else None
-        if chosen is not None:
-            model = checkpoints.restore_model(chosen, state.model)
-        else:
-            chosen, model = last, state.model
+        chosen, model = last, state.model
+        if experiment.train.best_every is not None:
+            chosen = checkpoints.best() or last
+            model = checkpoints.restore_model(chosen, model)
         measured = {name: grids.figures(model, mesh) for name, grids in heldout.items()}
     result = {
         "test": measured.get("test"),
@@ -104,6 +99,24 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     }
     write_json(out / "result.json", result)
     return result
+
+
+def _heldout(experiment: Experiment, corpora: dict[str, Corpus]) -> dict[str, Heldout]:
+    """The held-out grids of valid and test, as far as they are given.
+
+    Raises:
+      UserError: a corpus is too small, or the best is to be chosen on one without pairs.
+    """
+    heldout = {
+        name: Heldout(corpus, experiment.split, experiment.heldout, experiment.seed)
+        for name, corpus in corpora.items()
+    }
+    if experiment.train.best_every is not None and not heldout["valid"].has_same_document_pairs():
+        raise UserError(
+            f"data.valid {corpora['valid'].folder}: train.best_every needs documents of several "
+            "blocks, here are none"
+        )
+    return heldout
 
 
 def refuse_foreign(out: Path) -> None:

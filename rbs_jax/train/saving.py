@@ -6,15 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from pathlib import Path
 from typing import Any
-
-from etils import epath
 
 from rbs_jax.errors import UserError
 
 
 @contextmanager
-def saving(folder: epath.Path) -> Iterator[None]:
+def saving(folder: Path) -> Iterator[None]:
     """Says in one line that the file system refused a save, this one or one under way.
 
     Raises:

@@ -101,9 +101,9 @@ def test_a_text_without_any_token_has_no_score(scorer):
 @pytest.fixture
 def run(tmp_path):
     with jax.set_mesh(make_mesh(MeshConfig())), Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(
-            1, TrainState(fresh_model(), {"count": jnp.zeros(1)}), {"next_step": 1}, EXPERIMENT
-        )
+        none = jnp.zeros((), jnp.int32)
+        state = TrainState(fresh_model(), {}, none, none)
+        checkpoints.save(1, state, {"next_step": 1}, EXPERIMENT, {})
     TOKENS.save(tmp_path)
     return tmp_path
 

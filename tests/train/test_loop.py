@@ -172,13 +172,20 @@ def test_an_early_stop_waits_for_a_new_best_and_holds_when_started_again(
     assert train(patient, tmp_path / "run") == result
 
 
-def test_the_last_checkpoint_has_mean_and_deviation_of_heldout_rewards(unbroken):
-    out, _ = unbroken
-    with Checkpoints(out, keep=2) as checkpoints:
-        metrics = checkpoints.metrics(6)
+def test_the_last_checkpoint_has_mean_and_deviation_of_heldout_rewards(
+    unbroken, experiment, corpora, tmp_path
+):
+    with Checkpoints(unbroken[0], keep=2) as checkpoints:
+        on_test = checkpoints.metrics(6)
         assert checkpoints.metrics(4) == {}
-    assert set(metrics) == {"same_document", "reward_mean", "reward_std"}
-    assert metrics["reward_std"] > 0
+        assert checkpoints.best() is None, "test must not say which checkpoint is the best"
+    assert set(on_test) == {"reward_mean", "reward_std"}
+    assert on_test["reward_std"] > 0
+    valid = dataclasses.replace(experiment.data, valid=str(corpora / "train"))
+    train(dataclasses.replace(with_steps(experiment, 2), data=valid), tmp_path / "valid")
+    with Checkpoints(tmp_path / "valid", keep=2) as checkpoints:
+        assert set(checkpoints.metrics(2)) == {"same_document", "reward_mean", "reward_std"}
+        assert checkpoints.best() == 2
 
 
 def test_choosing_the_best_needs_a_valid_corpus_with_documents_of_several_blocks(

@@ -55,16 +55,17 @@ def test_gradients_of_grids_are_the_mean_of_single_grids():
 
 
 def steps(optim, batches, shape=(1, 1, 1), state=None):
-    """The state and metrics after a step on each batch, from fresh weights unless told."""
+    """The state after a step on each batch, from fresh weights unless told, and each's metrics."""
     mesh = make_mesh(MeshConfig(*shape))
     with jax.set_mesh(mesh):
         optimizer = make_optimizer(optim, steps=len(batches), updates_per_step=1)
         if state is None:
             state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
-        step = make_step(optimizer, ObjectiveConfig(), optim)
+        step, told = make_step(optimizer, ObjectiveConfig(), optim), []
         for batch in batches:
             state, metrics = step(state, place(IN_BATCH, batch, mesh, len(batch.positive)))
-        return jax.device_get(state), jax.device_get(metrics)
+            told.append(jax.device_get(metrics))
+        return jax.device_get(state), told
 
 
 def rows_of(batch, rows):
@@ -81,15 +82,14 @@ def test_several_updates_of_a_step_are_single_steps_one_after_another(rows, shap
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
     batch = random_batch(0, grids=2, prefixes=4)
     parts = [rows_of(batch, slice(at, at + rows)) for at in range(0, 4, rows)]
-    expected, _ = steps(optim, parts)
-    got, metrics = steps(dataclasses.replace(optim, prefixes_per_update=rows), [batch], shape)
+    expected, one_by_one = steps(optim, parts)
+    got, (metrics,) = steps(dataclasses.replace(optim, prefixes_per_update=rows), [batch], shape)
     compared = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
     jax.tree.map(compared, got.model, expected.model)
     at_once, _ = steps(optim, [batch])
     difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), got.model, at_once.model)
     assert max(jax.tree.leaves(difference)) > 1e-3, "one update a step would have been the same"
-    losses = [steps(optim, parts[: n + 1])[1]["loss"] for n in range(len(parts))]
-    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert metrics["loss"] == pytest.approx(np.mean([m["loss"] for m in one_by_one]), rel=1e-4)
 
 
 POISON = 63
@@ -117,11 +117,11 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted():
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
     good, bad = random_batch(2, vocab=POISON), poisoned_batch(1)
     before = poisoned_state(optim)
-    after, metrics = steps(optim, [bad, bad], state=before)
+    after, (_, metrics) = steps(optim, [bad, bad], state=before)
     jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
     assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (2, 2)
     assert not np.isfinite(metrics["loss"])
-    moved, metrics = steps(optim, [bad, good], state=before)
+    moved, (_, metrics) = steps(optim, [bad, good], state=before)
     assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
     assert (moved.model.head[...] != before.model.head[...]).any()
     assert np.isfinite(metrics["loss"])
@@ -130,7 +130,7 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted():
 def test_of_several_updates_only_the_bad_one_is_skipped():
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, prefixes_per_update=1)
     before, bad = poisoned_state(optim), poisoned_batch(1)
-    after, metrics = steps(optim, [bad], state=before)
+    after, (metrics,) = steps(optim, [bad], state=before)
     assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
     parts = [rows_of(bad, slice(row, row + 1)) for row in (0, 2, 3)]
     expected, _ = steps(optim, parts, state=before)
@@ -145,7 +145,7 @@ def test_of_several_updates_only_the_bad_one_is_skipped():
 def test_what_is_frozen_stays_and_has_no_moments(freeze, held):
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.5, freeze=freeze)
     before = init_of(TINY)
-    after, metrics = steps(optim, [random_batch(0)])
+    after, (metrics,) = steps(optim, [random_batch(0)])
     paths = jax.tree_util.tree_leaves_with_path(before)
     for (path, old), new in zip(paths, jax.tree.leaves(after.model), strict=True):
         stays = jax.tree_util.keystr(path).startswith(held) if held else False
