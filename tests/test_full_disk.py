@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,21 +27,26 @@ pytestmark = pytest.mark.slow
 SCORED = json.dumps({"prompt": "some words", "responses": ["some more"], "note": "n" * 900})
 
 
+LIMITED = """
+import os, resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 def rbs(folder, *args, limit=None):
     """Runs a command line in `folder`; no file may grow beyond `limit` [bytes]."""
-
-    def set_limit():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    program = [sys.executable, "-m", "rbs_jax", *args]
+    if limit is not None:  # set by the process itself: this one has started jax, and must not fork
+        program = [sys.executable, "-c", LIMITED, str(limit), *program]
     return subprocess.run(
-        [sys.executable, "-m", "rbs_jax", *args],
+        program,
         cwd=folder,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=set_limit,
     )
 
 

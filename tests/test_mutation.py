@@ -69,7 +69,7 @@ import sys
 from pathlib import Path
 from tests import mutation
 
-mutation.SPARE = 1.0
+mutation.SPARE = 5.0
 targets = {"rbs_jax/small.py": ("tests/test_small.py",)}
 sys.exit(mutation.main([], Path(sys.argv[1]), targets))
 """
