@@ -35,7 +35,7 @@ class TrainConfig:
     """How long to train, and what to write when."""
 
     steps: int = 300
-    """Optimizer updates in all."""
+    """Steps in all; each is an optimizer update, or several (optim.prefixes_per_update)."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     checkpoint_every: int = 100

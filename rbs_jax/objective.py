@@ -58,9 +58,12 @@ def row_mean(x_GPS: Float[Array, "G P S"], mask_GPS: Bool[Array, "G P S"]) -> Ar
 
 
 def grid_mean(x_GP: Float[Array, "G P"], valid_GP: Bool[Array, "G P"]) -> Float[Array, ""]:
-    """Mean over the grids of the mean over each grid's valid prefixes."""
+    """Mean over the grids of the mean over each grid's valid prefixes; 0 where there is none.
+
+    A grid without a valid prefix counts for nothing.
+    """
     per_grid = jnp.where(valid_GP, x_GP, 0).sum(axis=-1) / jnp.maximum(valid_GP.sum(axis=-1), 1)
-    return per_grid.mean()
+    return per_grid.sum() / jnp.maximum(valid_GP.any(axis=-1).sum(), 1)
 
 
 def objective(
@@ -166,7 +169,7 @@ def top1_wins(
 ) -> Float[Array, "G P"]:
     """1 where the true suffix scores above all negatives, 1/k where k share the top, else 0."""
     s_GPS = positive_rewards(r_GPS, positive_GP)[..., None]
-    beaten = (negatives_GPS & (r_GPS > s_GPS)).any(axis=-1)
+    beaten = (negatives_GPS & ~(s_GPS >= r_GPS)).any(axis=-1)  # by a NaN too
     tied = (negatives_GPS & (r_GPS == s_GPS)).sum(axis=-1)
     return jnp.where(beaten, 0.0, 1.0 / (1 + tied))
 
@@ -176,7 +179,7 @@ def grid_metrics(
     positive_GP: Int[Array, "G P"],
     negatives_GPS: Bool[Array, "G P S"],
 ) -> Metrics:
-    """What to watch in training, each a mean over prefixes that have negatives.
+    """What to watch in training, each a mean over prefixes that have negatives; NaN without any.
 
     `pair_accuracy` and `top1` as above; `reward_positive` and `reward_negative`
     are mean rewards; `reward_spread` is the standard deviation of the rewards
@@ -189,11 +192,15 @@ def grid_metrics(
     deviation_GPS = r_GPS - row_mean(r_GPS, own_GPS)[..., None]
     spread_GP = jnp.sqrt(row_mean(jnp.square(deviation_GPS), own_GPS))
     wins_GP = row_mean(pair_wins(r_GPS, positive_GP), negatives_GPS)
-    return {
-        "pair_accuracy": grid_mean(wins_GP, valid_GP),
-        "top1": grid_mean(top1_wins(r_GPS, positive_GP, negatives_GPS), valid_GP),
-        "reward_positive": grid_mean(s_GP, valid_GP),
-        "reward_negative": grid_mean(row_mean(r_GPS, negatives_GPS), valid_GP),
-        "reward_spread": grid_mean(spread_GP, valid_GP),
-        "rows_without_negatives": (~valid_GP).sum(),
+    by_row = {
+        "pair_accuracy": wins_GP,
+        "top1": top1_wins(r_GPS, positive_GP, negatives_GPS),
+        "reward_positive": s_GP,
+        "reward_negative": row_mean(r_GPS, negatives_GPS),
+        "reward_spread": spread_GP,
     }
+    means = {
+        name: jnp.where(valid_GP.any(), grid_mean(x_GP, valid_GP), jnp.nan)
+        for name, x_GP in by_row.items()
+    }
+    return means | {"rows_without_negatives": (~valid_GP).sum()}

@@ -1,6 +1,7 @@
 """The learning-rate schedule, AdamW, and which parameters they move."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -21,7 +22,7 @@ class OptimConfig:
     """What the rate follows: steps, all updates of one at one rate (the paper's code), or updates.
     The same unless prefixes_per_update makes several updates of a step."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """What follows the warm-up; cosine falls to a tenth of the peak at the last step."""
+    """What follows the warm-up; cosine falls to a tenth of the peak at the run's end."""
     weight_decay: float = 0.01
     """Decoupled decay, relative to the learning rate."""
     decay: Literal["all", "matrices"] = "all"
@@ -47,12 +48,13 @@ class OptimConfig:
             )
         if self.warmup_steps < 0:
             raise UserError(f"optim.warmup_steps is {self.warmup_steps}, it cannot be negative")
-        if not self.learning_rate > 0:
-            raise UserError(f"optim.learning_rate is {self.learning_rate}, it must be positive")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise UserError("optim.beta1 and optim.beta2 must be at least 0 and below 1")
-        if self.clip_norm <= 0:
-            raise UserError(f"optim.clip_norm is {self.clip_norm}, it must be positive")
+        for name in ("learning_rate", "clip_norm", "eps", "weight_decay"):
+            value, may_be_0 = getattr(self, name), name == "weight_decay"
+            if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_0):
+                least = "at least 0" if may_be_0 else "positive"
+                raise UserError(f"optim.{name} is {value}, it must be finite and {least}")
 
 
 def learning_rate(config: OptimConfig, steps: int, updates_per_step: int) -> optax.Schedule:

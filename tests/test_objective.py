@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rbs_jax.errors import UserError
-from rbs_jax.objective import ObjectiveConfig, grid_metrics, objective, pair_wins
+from rbs_jax.objective import ObjectiveConfig, grid_metrics, objective, pair_wins, top1_wins
 
 REWARDS = jnp.array([[[1.0, 0.0, 3.0], [2.0, 2.0, -1.0], [0.5, 4.0, 1.5]]])
 POSITIVE = jnp.array([[0, 1, 2]])
@@ -233,7 +233,29 @@ def test_no_negatives_at_all_is_a_loss_of_zero_and_no_nan(loss):
         value, gradient = gradient_of(ObjectiveConfig(loss, 0.5, 0.1), negatives=none)
     assert value == 0
     assert not gradient.any()
-    assert np.isfinite([float(m) for m in grid_metrics(REWARDS, POSITIVE, none).values()]).all()
+    metrics = grid_metrics(REWARDS, POSITIVE, none)
+    assert metrics.pop("rows_without_negatives") == 3
+    assert np.isnan([float(m) for m in metrics.values()]).all(), "0 would read as always wrong"
+
+
+@EVERY_LOSS
+def test_a_grid_without_negatives_counts_for_nothing(loss):
+    config = ObjectiveConfig(loss, 0.5, 0.1, centering=0.2)
+    both = jnp.concatenate([NEGATIVES, jnp.zeros_like(NEGATIVES)])
+    twice, positives = jnp.concatenate([REWARDS, REWARDS]), jnp.concatenate([POSITIVE, POSITIVE])
+    alone, _ = objective(REWARDS, POSITIVE, NEGATIVES, config)
+    assert objective(twice, positives, both, config)[0] == pytest.approx(alone)
+    metrics = grid_metrics(REWARDS, POSITIVE, NEGATIVES)
+    for name, value in grid_metrics(twice, positives, both).items():
+        wanted = 4 if name == "rows_without_negatives" else metrics[name]
+        assert value == pytest.approx(wanted), name
+
+
+def test_a_reward_that_is_no_number_wins_nothing():
+    rewards = jnp.array([[[jnp.nan, 0.0], [0.0, jnp.nan]]])
+    positive, negatives = jnp.array([[0, 0]]), jnp.array([[[False, True], [False, True]]])
+    assert not top1_wins(rewards, positive, negatives).any()
+    assert not jnp.where(negatives, pair_wins(rewards, positive), 0).any()
 
 
 @EVERY_LOSS

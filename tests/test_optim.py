@@ -39,6 +39,10 @@ def test_no_warmup_starts_at_the_peak():
         {"beta1": 1.0},
         {"warmup_steps": -1},
         {"clip_norm": 0.0},
+        {"clip_norm": float("nan")},
+        {"learning_rate": float("inf")},
+        {"weight_decay": -0.1},
+        {"eps": 0.0},
         {"prefixes_per_update": 0},
     ],
 )

@@ -1,5 +1,6 @@
 """Lines of plain, gzip and zstd files."""
 
+import codecs
 import gzip
 import io
 import zlib
@@ -28,6 +29,8 @@ class Line(NamedTuple):
 def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a file, .gz and .zst ones decompressed; blank lines are skipped but counted.
 
+    A byte order mark at the start is no part of the first line.
+
     Raises:
       UserError: the file is missing, cut short or corrupt.
     """
@@ -35,8 +38,9 @@ def read_lines(path: Path) -> Iterator[Line]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield Line(line, f"{path}:{number}")
+                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if content.strip():
+                    yield Line(content, f"{path}:{number}")
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path}: cannot be read after line {number}: {error}") from error
 

@@ -12,7 +12,8 @@ class Order:
 
     An epoch takes every block once, cut to whole steps: the few that remain sit
     out that epoch, others each time if it is shuffled. Where neighbours are
-    sought, it takes whole runs of blocks instead, a run a grid.
+    sought, it takes whole runs of blocks instead, a run a grid; blocks behind the
+    corpus's last whole run are never used.
     """
 
     def __init__(self, blocks: int, grid: GridConfig, seed: int) -> None:

@@ -53,8 +53,18 @@ class Corpus:
         return self.manifest.block_count
 
     def read(self, indices: Sequence[int]) -> Blocks:
-        """The blocks at these indices, fetched in one call."""
-        rows = self._source.__getitems__([int(index) for index in indices])
+        """The blocks at these indices, fetched in one call.
+
+        Raises:
+          UserError: a shard's content is broken.
+        """
+        try:
+            rows = self._source.__getitems__([int(index) for index in indices])
+        except RuntimeError as error:  # the library's way to say so
+            said = str(error).splitlines()[0] if str(error) else "cannot be read"
+            raise UserError(
+                f"{self.folder}: a shard is broken ({said}); prepare the corpus again"
+            ) from error
         return Blocks(
             np.stack([row["tokens"] for row in rows]), np.stack([row["documents"] for row in rows])
         )

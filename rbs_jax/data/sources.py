@@ -166,7 +166,7 @@ def _content(path: Path) -> bytes:
 
 def _read_text(content: bytes, path: Path) -> str:
     try:
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
 

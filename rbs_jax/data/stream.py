@@ -44,15 +44,16 @@ class Stream:
         """The batch of a step, or of the slice of its grids that a host needs."""
         indices = self._order(step)[grids]
         halves, documents = self._cut(indices)
-        documents_of_suffixes = documents
         if self._grid.permute_positives:
             others = self._others(step)[grids]
             far = (others + len(self._corpus) // 2) % len(self._corpus)
             others = np.where(others == indices, far, others)  # never a block's own
-            other_halves, documents_of_suffixes = self._cut(others)
+            other_halves, _ = self._cut(others)
             halves = halves._replace(suffixes=other_halves.suffixes)
-        shared = same_document(documents, documents_of_suffixes, self._grid.prefixes)
-        negatives = ~shared if self._grid.same_document == "mask" else np.ones_like(shared)
+        shared = same_document(documents, documents, self._grid.prefixes)
+        # A permuted positive may share the prefix's document, so then negatives may too.
+        masks = self._grid.same_document == "mask" and not self._grid.permute_positives
+        negatives = ~shared if masks else np.ones_like(shared)
         batch = make_batch(halves, negatives)
         if self._grid.negatives_per_prefix is None:
             return batch

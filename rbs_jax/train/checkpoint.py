@@ -52,6 +52,9 @@ class Checkpoints:
     ) -> None:
         """Start to save the state after `step` steps; it is visible once it is whole.
 
+        Raises:
+          UserError: the file system refuses it, or something stands in its place.
+
         Args:
           step: steps done.
           state: the state after them.
@@ -60,7 +63,7 @@ class Checkpoints:
           metrics: held-out figures of the state, empty where it was not measured.
         """
         with saving(self._folder):
-            self._manager.save(
+            taken = self._manager.save(
                 step,
                 metrics=metrics,
                 args=ocp.args.Composite(
@@ -70,9 +73,16 @@ class Checkpoints:
                     config=ocp.args.JsonSave(to_json(config)),
                 ),
             )
+        if not taken:
+            later = max(self._manager.all_steps())
+            raise UserError(
+                f"{self._folder}: step {step} cannot be saved behind the incomplete checkpoint "
+                f"{later}; remove {self._folder / str(later)} and give the same command again"
+            )
 
     def newest(self) -> int | None:
-        """Step of the newest whole checkpoint; None where there is none."""
+        """Step of the newest whole checkpoint, one under way too; None where there is none."""
+        self._wait()
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:

@@ -38,6 +38,10 @@ MAY_CHANGE = (
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
 BESIDE = {"corpora", "corpora.partial"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
+BEGUN = BESIDE | {
+    *("checkpoints", "metrics.jsonl", "untrained.json", "tokenizer.json", "tokenizer_config.json")
+}
+"""What may lie there before its first checkpoint."""
 
 
 def train(experiment: Experiment, out: Path) -> dict[str, Any]:
@@ -61,6 +65,9 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     heldout = _heldout(experiment, corpora)
     refuse_foreign(out)
     make_folder(out)
+    fingerprints = {"fingerprint": corpus.manifest.fingerprint, "selected_on": None}
+    if experiment.train.best_every is not None:
+        fingerprints["selected_on"] = corpora["valid"].manifest.fingerprint
     if stream.share_at_sentence_ends is not None:
         share = stream.share_at_sentence_ends
         print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
@@ -68,7 +75,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         optimizer = make_optimizer(
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )
-        start, state = _restore_or_init(experiment, corpus, optimizer, checkpoints, mesh)
+        start, state = _restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
         corpus.tokens().save(out)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
         beside: dict[str, Any] = {"reported": reported, "untrained": None, "controls": None}
@@ -80,7 +87,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
             beside |= {"untrained": untrained, "controls": grids.controls()}
         watched = heldout.get("valid") or heldout.get("test")
         run = Run(experiment, out, mesh, stream, watched, optimizer, checkpoints)
-        last, state = run.steps(start, state, corpus.manifest.fingerprint)
+        last, state = run.steps(start, state, fingerprints)
         chosen, model = last, state.model
         if experiment.train.best_every is not None:
             chosen = checkpoints.best() or last
@@ -127,8 +134,11 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; give a folder with --out")
-    if out.is_dir() and not (out / "checkpoints").is_dir():
-        foreign = sorted({path.name for path in out.iterdir()} - BESIDE)
+    saved = out / "checkpoints"
+    if out.is_dir() and not any(saved.glob("[0-9]*/params")):
+        known = BEGUN if saved.is_dir() else BESIDE
+        foreign = sorted({path.name for path in out.iterdir()} - known)
+        foreign += sorted(p.name for p in saved.glob("*") if not p.name[:1].isdigit())
         if foreign:
             raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")
 
@@ -137,7 +147,7 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     """The corpora that the experiment names, checked against each other and the model.
 
     Raises:
-      UserError: one is missing, ids exceed the vocabulary, or tokenizers differ.
+      UserError: one is missing or given twice, ids exceed the vocabulary, or tokenizers differ.
     """
     named = {
         "train": experiment.data.train,
@@ -155,6 +165,12 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
                 f"model.vocab_size is {experiment.model.vocab_size}; "
                 f"set --model.vocab-size {manifest.vocab_size}"
             )
+        same = [o for o in corpora if corpora[o].manifest.fingerprint == manifest.fingerprint]
+        if len(same) > 1:
+            raise UserError(
+                f"data.{same[0]} and data.{same[1]} are one corpus, {corpus.folder}: "
+                "figures on it would show nothing"
+            )
         if manifest.tokenizer_sha256 != corpora["train"].manifest.tokenizer_sha256:
             raise UserError(
                 f"data.{name} {corpus.folder}: not the tokenizer of data.train; "
@@ -169,7 +185,7 @@ def _untrained(
     """Figures of the fresh weights; a run that goes on keeps those it has of the same corpus."""
     if start > 0 and path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["fingerprint"] == fingerprint:
+        if kept.get("fingerprint") == fingerprint:
             return kept["figures"]
     fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
     figures = grids.figures(fresh, mesh)
@@ -179,7 +195,7 @@ def _untrained(
 
 def _restore_or_init(
     experiment: Experiment,
-    corpus: Corpus,
+    fingerprints: dict[str, str | None],
     optimizer: optax.GradientTransformation,
     checkpoints: Checkpoints,
     mesh: Mesh,
@@ -193,11 +209,6 @@ def _restore_or_init(
     if start is None:
         return 0, jax.jit(init)()
     data, config = checkpoints.notes(start)
-    if data["fingerprint"] != corpus.manifest.fingerprint:
-        raise UserError(
-            f"--out holds a run on another corpus: fingerprint {data['fingerprint'][:12]}, "
-            f"{corpus.folder} has {corpus.manifest.fingerprint[:12]}; give another --out"
-        )
     changed = [
         change
         for change in differences(config, to_json(experiment))
@@ -213,5 +224,11 @@ def _restore_or_init(
         raise UserError(
             f"--out holds a run with other settings ({'; '.join(changed)}); give another --out"
         )
+    for name, field in (("fingerprint", "data.train"), ("selected_on", "data.valid")):
+        if data[name] != fingerprints[name]:
+            raise UserError(
+                f"--out holds a run on another corpus ({field} was {str(data[name])[:12]}, is "
+                f"{str(fingerprints[name])[:12]}, by fingerprint); give another --out"
+            )
     print(f"resuming at step {start}", flush=True)
     return start, checkpoints.restore(start, abstract(mesh, jax.eval_shape(init)))

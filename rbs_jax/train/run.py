@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -36,7 +37,9 @@ class Run(NamedTuple):
     optimizer: optax.GradientTransformation
     checkpoints: Checkpoints
 
-    def steps(self, start: int, state: TrainState, fingerprint: str) -> tuple[int, TrainState]:
+    def steps(
+        self, start: int, state: TrainState, fingerprints: dict[str, str | None]
+    ) -> tuple[int, TrainState]:
         """Steps start + 1 to the last, or to an early stop; returns the steps done and the state.
 
         Metrics are read one step late, so devices never wait for the host.
@@ -45,6 +48,7 @@ class Run(NamedTuple):
         records = [record for record in read_metrics(path) if record["step"] <= start]
         accuracies = [record[MEASURED] for record in records if MEASURED in record]
         if stops_early(accuracies, config.patience):
+            print(f"step {start}: no new best in {config.patience} measurements, stopped before")
             return start, state
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
@@ -64,7 +68,7 @@ class Run(NamedTuple):
                 selecting = held if config.best_every is not None else {}
                 self._log(*pending, selecting, metrics, clock, feed.waited)
                 pending = None
-                data = {"next_step": done, "fingerprint": fingerprint}
+                data = {"next_step": done, **fingerprints}
                 self.checkpoints.save(done, state, data, self.experiment, held)
                 accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
                 if stops_early(accuracies, config.patience):
@@ -76,6 +80,7 @@ class Run(NamedTuple):
         """The watched figures of the state; the time they take is not the steps'."""
         if self.watched is None:
             return {}
+        jax.block_until_ready(state)  # the step under way is still the clock's
         began = time.perf_counter()
         held = self.watched.summary(state.model, self.mesh)
         if self.experiment.data.valid is None:
@@ -102,8 +107,8 @@ class Run(NamedTuple):
         if in_a_row >= config.max_skipped:
             raise UserError(
                 f"step {done}: {in_a_row} updates in a row had no finite loss or gradient "
-                f"(loss {record['loss']}, gradient norm {record['grad_norm']}); lower "
-                "--optim.learning-rate or lengthen --optim.warmup-steps; "
+                f"(loss {record['loss']}, gradient norm {record['grad_norm']}); start again with "
+                "another --out and a lower --optim.learning-rate or longer --optim.warmup-steps; "
                 f"the newest checkpoint is {self.checkpoints.newest()}"
             )
         if done % config.log_every and done != config.steps and not held:
@@ -111,7 +116,8 @@ class Run(NamedTuple):
         updates = self.experiment.updates_per_step
         rate = learning_rate(self.experiment.optim, config.steps, updates)
         place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
-        record |= {"learning_rate": float(rate((done - 1) * updates))}
+        made = max((done - 1) * updates - record["skipped_updates"], 0)
+        record |= {"learning_rate": float(rate(made))}
         record |= {f"heldout_{name}": value for name, value in held.items()}
         metrics.write(place | record | clock.lap(done, waited))
 

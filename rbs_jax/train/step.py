@@ -34,7 +34,8 @@ def make_step(
 
     A step is one update, or several in turn, each on `optim.prefixes_per_update`
     prefixes of every grid. An update whose loss or gradient is not finite leaves
-    the state as it was, but for the counters. Metrics are those of the whole
+    the state as it was, but for the counters; so does one without any negative,
+    which is no fault and is not counted. Metrics are those of the whole
     batch, each prefix scored by the weights just before its update.
     """
 
@@ -52,8 +53,8 @@ def make_step(
         moved = optax.apply_updates(state.model, updates), opt_state
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         # Selected value by value, not by lax.cond: no second copy of the state is ever needed.
-        before = state.model, state.opt_state
-        model, opt_state = jax.tree.map(partial(jnp.where, finite), moved, before)
+        before, made = (state.model, state.opt_state), finite & batch.negatives.any()
+        model, opt_state = jax.tree.map(partial(jnp.where, made), moved, before)
         in_a_row = jnp.where(finite, 0, state.skipped_in_a_row + 1)
         return TrainState(model, opt_state, state.skipped + ~finite, in_a_row), (r_GRS, norm)
 

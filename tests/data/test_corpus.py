@@ -192,6 +192,16 @@ def test_a_broken_shard_is_named(written, damage):
         Corpus(written)
 
 
+def test_a_shard_whose_content_is_broken_is_named_when_it_is_read(written):
+    shard = sorted(written.glob("*.array_record-*"))[1]
+    content = bytearray(shard.read_bytes())
+    content[200:250] = b"\xaa" * 50
+    shard.write_bytes(content)
+    corpus = Corpus(written)
+    with pytest.raises(UserError, match=r"a shard is broken .*; prepare the corpus again$"):
+        corpus.read(range(len(corpus)))
+
+
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
     with pytest.raises(UserError, match="no corpus here"):
         Corpus(tmp_path)

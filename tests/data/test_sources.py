@@ -50,6 +50,12 @@ def test_each_kind_of_file_gives_its_documents(folder):
     ]
 
 
+def test_a_byte_order_mark_is_no_text(folder):
+    (folder / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\n{"text": "two"}\n')
+    (folder / "b.txt").write_bytes(b"\xef\xbb\xbfthree")
+    assert documents("a.jsonl", "b.txt") == ["one", "two", "three"]
+
+
 def test_folders_are_searched_below_in_order_for_files_we_can_read(folder):
     for name in ("z.txt", "b/deep/a.txt", "b/a.txt", "a.txt", "README.md"):
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -14,11 +14,12 @@ from tests.tiny import TINY, made_up_documents
 
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory):
-    """A folder with the corpora train and test, a few hundred blocks of 16 ids."""
+    """A folder with the corpora train, valid and test, a few hundred blocks of 16 ids."""
     folder = tmp_path_factory.mktemp("corpora")
     texts = made_up_documents(120)
     tokens = train_tokens(texts, 300)
-    for name, part in (("train", texts[:80]), ("test", texts[80:])):
+    others = made_up_documents(60, seed=5)
+    for name, part in (("train", texts[:80]), ("valid", others), ("test", texts[80:])):
         write_corpus(part, folder / name, tokens, 16, {})
     return folder
 

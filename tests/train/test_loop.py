@@ -134,7 +134,7 @@ def selecting(experiment, corpora, **train_config):
     """The run with a valid corpus, measured after every step unless told."""
     return dataclasses.replace(
         experiment,
-        data=dataclasses.replace(experiment.data, valid=str(corpora / "train")),
+        data=dataclasses.replace(experiment.data, valid=str(corpora / "valid")),
         train=dataclasses.replace(
             experiment.train, **{"best_every": 1, "checkpoint_every": 9} | train_config
         ),
@@ -181,7 +181,7 @@ def test_the_last_checkpoint_has_mean_and_deviation_of_heldout_rewards(
         assert checkpoints.best() is None, "test must not say which checkpoint is the best"
     assert set(on_test) == {"reward_mean", "reward_std"}
     assert on_test["reward_std"] > 0
-    valid = dataclasses.replace(experiment.data, valid=str(corpora / "train"))
+    valid = dataclasses.replace(experiment.data, valid=str(corpora / "valid"))
     train(dataclasses.replace(with_steps(experiment, 2), data=valid), tmp_path / "valid")
     with Checkpoints(tmp_path / "valid", keep=2) as checkpoints:
         assert set(checkpoints.metrics(2)) == {"same_document", "reward_mean", "reward_std"}
@@ -197,6 +197,44 @@ def test_choosing_the_best_needs_a_valid_corpus_with_documents_of_several_blocks
     with pytest.raises(UserError, match=r"data\.valid .* needs documents of several blocks"):
         train(selecting(experiment, corpora), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_corpus_that_chose_the_best_may_not_change(experiment, corpora, tmp_path):
+    short = with_steps(selecting(experiment, corpora), 2)
+    train(short, tmp_path / "run")
+    other = tmp_path / "other"
+    write_corpus(made_up_documents(60, seed=7), other, load_tokens(corpora / "train"), 16, {})
+    longer = with_steps(selecting(experiment, corpora), 4)
+    longer = dataclasses.replace(longer, data=dataclasses.replace(longer.data, valid=str(other)))
+    with pytest.raises(UserError, match=r"another corpus \(data\.valid was"):
+        train(longer, tmp_path / "run")
+
+
+def test_a_corpus_is_not_given_twice(experiment, corpora, tmp_path):
+    for data in (
+        DataConfig(train=experiment.data.train, test=experiment.data.train),
+        dataclasses.replace(experiment.data, valid=experiment.data.test),
+    ):
+        with pytest.raises(UserError, match="are one corpus"):
+            train(dataclasses.replace(experiment, data=data), tmp_path / "run")
+
+
+def test_what_only_looks_like_a_run_is_left_alone(experiment, tmp_path):
+    (tmp_path / "checkpoints" / "epoch_3").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text("mine")
+    with pytest.raises(UserError, match="holds epoch_3 and no run"):
+        train(experiment, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+
+
+def test_a_step_behind_an_incomplete_checkpoint_is_not_lost_silently(experiment, tmp_path):
+    train(with_steps(experiment, 2), tmp_path / "run")
+    stray = tmp_path / "run" / "checkpoints" / "99"
+    stray.mkdir()
+    with pytest.raises(UserError, match=r"behind the incomplete checkpoint 99; remove .*99"):
+        train(experiment, tmp_path / "run")
+    stray.rmdir()
+    assert train(experiment, tmp_path / "run")["steps"] == 6
 
 
 def test_metrics_hold_what_they_promise(unbroken):
@@ -245,7 +283,7 @@ def test_a_killed_run_started_again_has_the_metrics_of_an_unbroken_one(experimen
 
 def test_another_test_corpus_gets_untrained_figures_of_its_own(experiment, tmp_path, corpora):
     train(with_steps(experiment, 3), tmp_path / "run")
-    other = dataclasses.replace(experiment.data, test=str(corpora / "train"))
+    other = dataclasses.replace(experiment.data, test=str(corpora / "valid"))
     moved = train(dataclasses.replace(experiment, data=other), tmp_path / "run")
     fresh = train(dataclasses.replace(experiment, data=other), tmp_path / "fresh")
     assert moved["untrained"] == fresh["untrained"]

@@ -127,6 +127,16 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted():
     assert np.isfinite(metrics["loss"])
 
 
+def test_an_update_without_negatives_changes_nothing_and_is_no_fault():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.5)
+    batch = random_batch(0)
+    none = batch._replace(negatives=np.zeros_like(batch.negatives))
+    once, _ = steps(optim, [batch])
+    after, (_, metrics) = steps(optim, [batch, none])
+    jax.tree.map(np.testing.assert_array_equal, after, once)
+    assert np.isnan(metrics["pair_accuracy"])
+
+
 def test_of_several_updates_only_the_bad_one_is_skipped():
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, prefixes_per_update=1)
     before, bad = poisoned_state(optim), poisoned_batch(1)
