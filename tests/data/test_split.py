@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbs_jax.data.split import SentenceEnds, SplitConfig, Splitter
-from rbs_jax.data.tokens import train_tokens
+from rbs_jax.data.tokens import Tokens, train_tokens
 from rbs_jax.errors import UserError
 
 TEXT = 'One. Two is longer! "Three?" 3.5 apples (e.g. four).\n\nA heading\n\nFive\nsix. Seven'
@@ -102,6 +102,28 @@ def test_closing_quotes_and_brackets_may_follow_a_full_stop_within_its_token():
     ]
 
 
+class Pieces(Tokens):
+    """A vocabulary given as texts; the first ends a document."""
+
+    end_id = 0
+
+    def __init__(self, *texts):
+        self._texts = ["", *texts]
+
+    def pieces(self):
+        return self._texts
+
+
+def test_a_blank_line_may_be_spread_over_two_tokens():
+    ends = SentenceEnds(Pieces("a\n", "\nb", "a", "b"))
+    assert ends(np.array([[1, 2], [1, 4], [3, 2]])).tolist() == [[True], [False], [False]]
+
+
+def test_halves_of_one_token_each_will_do(tokens):
+    halves = Splitter(SplitConfig(1, 1), 0, tokens)(blocks(2, 2), np.arange(2))
+    assert halves.prefixes.shape == halves.suffixes.shape == (2, 1)
+
+
 def test_a_document_ends_a_sentence(prose):
     row = np.array([[5, prose.end_id, 6]])
     assert SentenceEnds(prose)(row).tolist() == [[False, True]]
@@ -115,6 +137,8 @@ def test_a_document_ends_a_sentence(prose):
         ("aaa. bb. bbb", 3, 8),
         ("aaaa. bb. cc", 2, 5),  # as far on both sides: the shorter prefix
         ("aa. bbbbbbb. b", 2, 7),  # no end in reach: L1 itself
+        ("aaaaaaaaa. b", 2, 7),  # one place beyond it on the right
+        ("aaa. bbbbbbb", 2, 7),  # and on the left
     ],
 )
 def test_a_sentence_breakpoint_is_the_nearest_end_in_reach(prose, text, reach, length):
