@@ -36,7 +36,7 @@ MAY_CHANGE = (
     "data.",
 )
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
-BESIDE = {"corpora", "corpora.partial"}
+BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
 BEGUN = BESIDE | {
     *("checkpoints", "metrics.jsonl", "untrained.json", "tokenizer.json", "tokenizer_config.json")
@@ -137,7 +137,8 @@ def refuse_foreign(out: Path) -> None:
     saved = out / "checkpoints"
     if out.is_dir() and not any(saved.glob("[0-9]*/params")):
         known = BEGUN if saved.is_dir() else BESIDE
-        foreign = sorted({path.name for path in out.iterdir()} - known)
+        found = {path.name for path in out.iterdir() if path.suffix != ".partial"}  # by a kill
+        foreign = sorted(found - known)
         foreign += sorted(p.name for p in saved.glob("*") if not p.name[:1].isdigit())
         if foreign:
             raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")

@@ -227,6 +227,13 @@ def test_what_only_looks_like_a_run_is_left_alone(experiment, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
+def test_what_a_kill_before_the_first_checkpoint_leaves_is_taken_up(experiment, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("metrics.jsonl", "untrained.json", "untrained.json.partial"):
+        (tmp_path / name).write_text("")
+    assert train(with_steps(experiment, 1), tmp_path)["steps"] == 1
+
+
 def test_a_step_behind_an_incomplete_checkpoint_is_not_lost_silently(experiment, tmp_path):
     train(with_steps(experiment, 2), tmp_path / "run")
     stray = tmp_path / "run" / "checkpoints" / "99"
