@@ -50,9 +50,12 @@ def test_permuted_positives_leave_the_model_at_chance_and_true_ones_do_not(
         ),
         tmp_path / "run",
     )
-    low, high = result["test"]["in_batch"]["ci95"]
+    figure = result["test"]["in_batch"]
+    low, high = figure["ci95"]
     if permuted:
-        assert low <= 0.5 <= high
-        assert high - low < 0.15, "the interval is too wide to show anything"
+        # A margin beyond the interval: weights that learnt nothing still prefer some topics,
+        # which six topics do not average out. Seeds 0 to 3 had 0.531, 0.505, 0.500 and 0.462.
+        assert abs(figure["pair_accuracy"] - 0.5) < 0.05, figure
+        assert high - low < 0.1, "the interval is too wide to show anything"
     else:
-        assert low > 0.6
+        assert low > 0.6, figure
