@@ -6,7 +6,7 @@ choice changed alone against the base, and prints that table: pair accuracy on
 model. A finished run is not trained again, so the script can be stopped and
 started. About 90 s a run on 2 CPU cores.
 
-    python benchmarks/recipe.py --corpora corpora/textbooks --out runs/recipe --seeds 3
+    python benchmarks/recipe.py --corpora corpora/textbooks --out runs/recipe --seeds 2
 """
 
 import argparse

@@ -36,9 +36,11 @@ class Stream:
             anywhere = dataclasses.replace(grid, order="shuffled", same_document="keep")
             self._others = Order(len(corpus), anywhere, seed + 1)
         self.steps_per_epoch = self._order.steps_per_epoch
-        first = self._corpus.read(range(min(len(corpus), 1000)))
-        self.share_at_sentence_ends = self._split.share_at_sentence_ends(first.tokens)
+        self.share_at_sentence_ends: float | None = None
         """Of the first 1,000 blocks; None where breakpoints ask for no sentence."""
+        if split_config.breakpoint == "sentence":
+            first = self._corpus.read(range(min(len(corpus), 1000)))
+            self.share_at_sentence_ends = self._split.share_at_sentence_ends(first.tokens)
 
     def batch(self, step: int, grids: slice = slice(None)) -> GridBatch:
         """The batch of a step, or of the slice of its grids that a host needs."""
