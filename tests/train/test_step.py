@@ -127,6 +127,23 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted():
     assert np.isfinite(metrics["loss"])
 
 
+def test_a_gradient_too_large_for_float32_is_skipped_where_the_loss_is_not():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    scales = {".trunk.final_norm": 1e10, ".head": 1e9}
+
+    def enlarge(path, x):
+        return x * np.float32(scales.get(jax.tree_util.keystr(path).removesuffix(".value"), 1))
+
+    before, _ = steps(optim, [random_batch(0)])
+    model = jax.tree_util.tree_map_with_path(enlarge, before.model)
+    before = before._replace(model=model)
+    after, (metrics,) = steps(optim, [random_batch(0)], state=before)
+    assert np.isfinite(metrics["loss"])
+    assert np.isinf(metrics["grad_norm"])
+    assert metrics["skipped_updates"] == 1
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+
+
 def test_an_update_without_negatives_changes_nothing_and_is_no_fault():
     optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.5)
     batch = random_batch(0)
