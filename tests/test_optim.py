@@ -37,6 +37,8 @@ def test_no_warmup_starts_at_the_peak():
     [
         {"learning_rate": -1.0},
         {"beta1": 1.0},
+        {"beta2": 1.0},
+        {"beta1": -0.1},
         {"warmup_steps": -1},
         {"clip_norm": 0.0},
         {"clip_norm": float("nan")},
@@ -49,6 +51,14 @@ def test_no_warmup_starts_at_the_peak():
 def test_a_setting_out_of_range_is_named(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         OptimConfig(**wrong)
+
+
+def test_the_smallest_of_each_setting_are_accepted():
+    OptimConfig(beta1=0.0, beta2=0.0, weight_decay=0.0)
+    with pytest.raises(UserError, match="weight_decay is -1.0, it must be finite and at least 0"):
+        OptimConfig(weight_decay=-1.0)
+    with pytest.raises(UserError, match="eps is 0.0, it must be finite and positive"):
+        OptimConfig(eps=0.0)
 
 
 def rates(updates, steps=4, per_step=3, **config):
