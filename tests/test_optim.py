@@ -55,9 +55,9 @@ def test_a_setting_out_of_range_is_named(wrong):
 
 def test_the_smallest_of_each_setting_are_accepted():
     OptimConfig(beta1=0.0, beta2=0.0, weight_decay=0.0)
-    with pytest.raises(UserError, match="weight_decay is -1.0, it must be finite and at least 0"):
+    with pytest.raises(UserError, match=r"weight_decay is .*, it must be finite and at least 0"):
         OptimConfig(weight_decay=-1.0)
-    with pytest.raises(UserError, match="eps is 0.0, it must be finite and positive"):
+    with pytest.raises(UserError, match=r"eps is .*, it must be finite and positive"):
         OptimConfig(eps=0.0)
 
 
