@@ -1,10 +1,10 @@
-# Two commands do all the set-up: `make quickstart` and `make test`.
+# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds PyTorch's.
 PYTHON ?= python3
 VENV := .venv
 # Large pages make this CPU code about a third faster; elsewhere the setting does nothing.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test mutation clean
+.PHONY: quickstart test test-all mutation clean
 
 quickstart: $(VENV)/.installed
 	$(VENV)/bin/rbs quickstart
@@ -13,7 +13,12 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -m "not torch"
+
+# What compares with transformers, after everything that does without it.
+test-all: test
+	$(MAKE) $(VENV)/.installed-torch
+	$(VENV)/bin/pytest -m torch
 
 # Changes the core in hundreds of places, one at a time; see docs/mutation.md.
 mutation: $(VENV)/.installed-dev
@@ -27,6 +32,10 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed-dev requirements-torch.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	touch $@
 
 clean:

@@ -16,6 +16,7 @@ LEFT = {
     "train": "the same command goes on from the last checkpoint",
     "score": "scores are written whole or not at all",
     "eval": "a result is written whole or not at all",
+    "export": "a folder is written whole or not at all",
 }
 """What an interrupted command leaves."""
 LATER = 0.01

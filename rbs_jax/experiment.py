@@ -1,17 +1,24 @@
 """A run as one typed value: the sum of the small configs, from a python file, to and from JSON."""
 
+import contextlib
 import dataclasses
 import difflib
 import runpy
+import sys
 import traceback
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.template import TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.kinds import Model
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
@@ -69,6 +76,7 @@ class Experiment:
 
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
+    template: TemplateConfig = TemplateConfig()
     grid: GridConfig = GridConfig()
     model: TransformerConfig = TransformerConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -82,15 +90,10 @@ class Experiment:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed is {self.seed}, it must be at least 0 and below 2**31")
-        for breakpoint_ in (self.split.breakpoint, self.heldout.breakpoint):
-            wanted = dataclasses.replace(self.split, breakpoint=breakpoint_).tokens_used
-            if wanted > self.model.max_positions:
-                raise UserError(
-                    f"prefix + suffix = {wanted} tokens exceed model.max_positions "
-                    f"{self.model.max_positions}"
-                )
         if self.train.best_every is not None and self.data.valid is None:
             raise UserError("train.best_every measures on data.valid, which is not set")
+        if self.objective.loss == "causal_lm":
+            self._check_language()
         per_update = self.prefixes_per_update
         if self.grid.prefixes % per_update:
             nearest = " or ".join(map(str, _nearest_divisors(self.grid.prefixes, per_update)))
@@ -98,21 +101,62 @@ class Experiment:
                 f"optim.prefixes_per_update {per_update} does not divide grid.prefixes "
                 f"{self.grid.prefixes}; the nearest is {nearest}"
             )
-        for axis, size, name, field in (
-            ("data", self.mesh.data, "grid.grids_per_step", self.grid.grids_per_step),
-            ("fsdp", self.mesh.fsdp, "grid.prefixes", self.grid.prefixes),
-            ("fsdp", self.mesh.fsdp, "optim.prefixes_per_update", per_update),
-            ("fsdp", self.mesh.fsdp, "heldout.candidates", self.heldout.candidates),
-            ("fsdp", self.mesh.fsdp, "model.width", self.model.width),
-            ("tensor", self.mesh.tensor, "model.num_kv_heads", self.model.num_kv_heads),
-            ("tensor", self.mesh.tensor, "model.mlp_width", self.model.mlp_width),
-        ):
+        self._check_mesh(
+            ("data", "grid.grids_per_step", self.grid.grids_per_step),
+            ("fsdp", "grid.prefixes", self.grid.prefixes),
+            ("fsdp", "optim.prefixes_per_update", per_update),
+            ("fsdp", "heldout.candidates", self.heldout.candidates),
+        )
+        if self.model.init is None:  # else its sizes are not known yet
+            self.check_model()
+
+    def check_model(self) -> None:
+        """Whether the model's sizes fit the text and the mesh.
+
+        Raises:
+          UserError: they do not.
+        """
+        for breakpoint_ in (self.split.breakpoint, self.heldout.breakpoint):
+            wanted = dataclasses.replace(self.split, breakpoint=breakpoint_).tokens_used
+            if wanted > self.model.max_positions:
+                raise UserError(
+                    f"prefix + suffix = {wanted} tokens exceed model.max_positions "
+                    f"{self.model.max_positions}"
+                )
+        self._check_mesh(
+            ("fsdp", "model.width", self.model.width),
+            ("tensor", "model.num_kv_heads", self.model.num_kv_heads),
+            ("tensor", "model.mlp_width", self.model.mlp_width),
+        )
+
+    def _check_mesh(self, *spread: tuple[str, str, int]) -> None:
+        for axis, name, field in spread:
+            size = getattr(self.mesh, axis)
             if field % size:
                 below, above = field // size * size, -(-field // size) * size
                 nearest = f"{below} or {above}" if below else f"{above}"
                 raise UserError(
                     f"mesh.{axis} {size} does not divide {name} {field}; the nearest is {nearest}"
                 )
+
+    def _check_language(self) -> None:
+        """A language model reads whole blocks and knows no pairs."""
+        meaningless = {
+            "optim.prefixes_per_update": self.optim.prefixes_per_update is not None,
+            "optim.freeze trunk": self.optim.freeze == "trunk",
+            "template.form": self.template.form != "plain",
+            "grid.same_document seek": self.grid.same_document == "seek",
+            "grid.permute_positives": self.grid.permute_positives,
+            "grid.negatives_per_prefix": self.grid.negatives_per_prefix is not None,
+        }
+        for name, is_set in meaningless.items():
+            if is_set:
+                raise UserError(f"{name} means nothing to objective.loss causal_lm; leave it out")
+
+    @property
+    def kind(self) -> type[Model]:
+        """What is trained: a reward model, or by the language loss a language model."""
+        return LanguageModel if self.objective.loss == "causal_lm" else RewardModel
 
     @property
     def prefixes_per_update(self) -> int:
@@ -132,7 +176,7 @@ def _nearest_divisors(number: int, wanted: int) -> list[int]:
 
 
 def load_experiment(path: Path) -> Experiment:
-    """The value called `experiment` in a python file.
+    """The value called `experiment` in a python file, which may import the files beside it.
 
     Raises:
       UserError: no such file, the file fails, or it defines no Experiment.
@@ -140,7 +184,8 @@ def load_experiment(path: Path) -> Experiment:
     if not path.is_file():
         raise UserError(f"{path}: no such config file")
     try:
-        value = runpy.run_path(str(path)).get("experiment")
+        with _siblings_of(path):
+            value = runpy.run_path(str(path)).get("experiment")
     except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to mend
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
@@ -151,6 +196,21 @@ def load_experiment(path: Path) -> Experiment:
     if not isinstance(value, Experiment):
         raise UserError(f"{path}: defines no `experiment = Experiment(...)`")
     return value
+
+
+@contextlib.contextmanager
+def _siblings_of(path: Path) -> Iterator[None]:
+    """Lets a file import those beside it; none stays, so another folder's may have its name."""
+    folder, search, loaded = path.resolve().parent, sys.path[:], set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = search
+        for name in set(sys.modules) - loaded:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and Path(file).parent == folder:
+                del sys.modules[name]
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:

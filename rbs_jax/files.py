@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,36 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def refuse_existing(out: Path) -> None:
+    """A folder is never written over something else.
+
+    Raises:
+      UserError: `out` is there and is no empty folder.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: already exists; give another --out or remove it first")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which stands beside `out` and takes its name once all is written.
+
+    Raises:
+      UserError: `out` exists already, or the file system refuses a write.
+    """
+    refuse_existing(out)
+    make_folder(out.parent)
+    with writing(out):
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        try:
+            yield beside
+            beside.chmod(0o755)  # mkdtemp's folders are private
+            os.replace(beside, out)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
 
 
 def write_atomic(path: Path, text: str) -> None:

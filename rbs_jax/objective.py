@@ -1,4 +1,4 @@
-"""Losses over score grids, and what to watch beside them.
+"""Losses over score grids, the language loss, and what to watch beside them.
 
 Nothing here knows the model: an objective sees rewards [G, P, S], the column
 of each prefix's true suffix, and which suffixes count as its negatives.
@@ -21,8 +21,9 @@ Metrics = dict[str, Array]
 class ObjectiveConfig:
     """What the true suffix should do to the others: Bradley-Terry with centering by default."""
 
-    loss: Literal["bradley_terry", "infonce"] = "bradley_terry"
-    """Each negative alone against the true suffix, or all of a row at once."""
+    loss: Literal["bradley_terry", "infonce", "causal_lm"] = "bradley_terry"
+    """Each negative alone against the true suffix, or all of a row at once; or no suffixes at
+    all: the next token of packed blocks, which makes a language model, to start others from."""
     margin: float = 0.0
     """How far the true suffix should score above a negative [reward]."""
     label_smoothing: float = 0.0
@@ -152,6 +153,19 @@ def centering(
     if config.centering_form == "square":
         return row_mean(jnp.square(s_GPS) + jnp.square(r_GPS), negatives_GPS)
     return row_mean(jnp.square(s_GPS + r_GPS), negatives_GPS)
+
+
+def language_loss(
+    log_probs_GPT: Float[Array, "G P T"], is_target_GPT: Bool[Array, "G P T"]
+) -> Float[Array, ""]:
+    """The mean cross-entropy of the next token, over the targets of a step [nats]; 0 without any.
+
+    Args:
+      log_probs_GPT: of each token of the blocks, given those before it in its document.
+      is_target_GPT: which of them count; a document's first has nothing before it.
+    """
+    total = jnp.where(is_target_GPT, log_probs_GPT, 0).sum()
+    return -total / jnp.maximum(is_target_GPT.sum(), 1)
 
 
 def pair_wins(

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rbs_jax.data.corpus import refuse_existing, write_corpus
+from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.manifest import Manifest
 from rbs_jax.data.sources import Unreadable, find_files, read_documents, refuse
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
+from rbs_jax.files import refuse_existing
 
 TRAIN = "train:"
 

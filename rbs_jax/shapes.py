@@ -41,3 +41,11 @@ class GridBatch(NamedTuple):
     """Column of each prefix's true suffix."""
     negatives: Bool[Any, "G P S"]
     """Which suffixes the true one must beat; False at the true suffix itself."""
+
+
+class TokenBlocks(NamedTuple):
+    """What one step of language modelling reads: whole blocks, packed with documents."""
+
+    tokens: Int[Any, "G P T"]
+    segments: Int[Any, "G P T"]
+    """The document of each position, counted within its block; documents see only themselves."""

@@ -13,9 +13,10 @@ FLOORS = [
     {"files"},
     {"sharding"},
     {"data", "model", "objective", "optim"},
+    {"convert"},
     {"experiment", "prepare", "train"},
-    {"score", "eval"},
-    {"quickstart", "cli", "__main__", "__init__"},
+    {"score", "eval", "export"},
+    {"quickstart", "commands", "cli", "__main__", "__init__"},
 ]
 APART = {"data", "model", "objective"}
 

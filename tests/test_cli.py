@@ -10,6 +10,7 @@ from rbs_jax.cli import COMMANDS, main
 from rbs_jax.data.manifest import read_manifest
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import load_experiment
+from rbs_jax.model.kinds import fresh
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.state import init_state
@@ -75,7 +76,8 @@ def run(tmp_path_factory):
     (out / "tiny.py").write_text(TINY)
     experiment = load_experiment(out / "tiny.py")
     with jax.set_mesh(make_mesh(experiment.mesh)):
-        state = jax.jit(lambda: init_state(experiment.model, optax.sgd(0.1, 0.9), 0))()
+        model = fresh(experiment.kind, 0, experiment.model)
+        state = init_state(model, optax.sgd(0.1, 0.9))
         with Checkpoints(out, keep=1) as checkpoints:
             checkpoints.save(7, state, {"next_step": 7}, experiment, {})
     train_tokens([TEXT], 300).save(out)
@@ -130,7 +132,10 @@ def test_help_on_a_config_shows_its_values(capsys):
 
 @pytest.mark.parametrize(
     ("command", "hint"),
-    [("prepair", "perhaps prepare"), ("xyz", "there are quickstart, prepare, train, score, eval")],
+    [
+        ("prepair", "perhaps prepare"),
+        ("xyz", "there are quickstart, prepare, train, score, eval, export, check"),
+    ],
 )
 def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
     assert mistake(command) == f"rbs: no command '{command}'; {hint}\n"
@@ -254,7 +259,7 @@ def test_a_file_name_need_not_be_utf8(folder):
         ({"tokenizer": "missing.json"}, "missing.json: no such tokenizer"),
         ({"tokenizer": "good.jsonl"}, "good.jsonl: not a Hugging Face tokenizer"),
         ({"tokenizer": "train:few"}, "--tokenizer train:few: expected train:VOCAB"),
-        ({"tokenizer": "train:99"}, "train:99: a byte-level tokenizer needs at least 257 ids"),
+        ({"tokenizer": "train:99"}, "train:99: a byte-level tokenizer needs at least 258 ids"),
         ({"block_length": 10_000}, "not one block of 10000"),
         ({"out": "good.jsonl"}, "good.jsonl: already exists"),
         ({"out": "good.jsonl/below"}, "good.jsonl"),
@@ -330,7 +335,7 @@ def test_a_model_that_is_no_run_is_named(corpus, mistake):
     score = mistake("score", corpus, "good.jsonl", "--out", "scores.jsonl")
     evaluate = mistake("eval", corpus, "heldout", "--data", corpus, "--out", "eval")
     assert score == evaluate
-    assert "corpus: no run here" in score
+    assert "corpus: no model here" in score
 
 
 def test_a_missing_checkpoint_is_named_with_those_there(run, mistake):
@@ -361,7 +366,7 @@ def test_a_line_that_cannot_be_scored_is_named_and_leaves_no_file(folder, run, m
 def test_a_corpus_with_another_tokenizer_than_the_models_is_refused(run, mistake):
     assert main(prepare("other", tokenizer="train:270")) == 0
     said = mistake("eval", run, "heldout", "--data", "other", "--out", "eval")
-    assert f"other: not the model's tokenizer; prepare it with --tokenizer {run}" in said
+    assert f"other: not the tokenizer of {run}@7; prepare it with --tokenizer {run}" in said
 
 
 def test_a_config_that_is_no_python_file_is_refused(folder, mistake):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 
 import pytest
 
@@ -97,8 +98,27 @@ def test_a_pair_beyond_the_context_is_refused():
         Experiment(model=TransformerConfig(max_positions=100))
 
 
-def test_every_config_of_the_repository_loads(request):
-    configs = sorted((request.config.rootpath / "configs").glob("*.py"))
-    assert configs
-    for config in configs:
-        assert isinstance(load_experiment(config), Experiment)
+def test_a_config_imports_the_files_beside_it_and_leaves_nothing_behind(tmp_path):
+    search, loaded = sys.path[:], set(sys.modules)
+    for folder, seed in (("one", 1), ("two", 2), ("one", 1)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        # The standard library has a `this` too.
+        (tmp_path / folder / "this.py").write_text(f"seed = {seed}\n")
+        config = tmp_path / folder / "config.py"
+        config.write_text(
+            "from this import seed\nfrom rbs_jax.experiment import Experiment\n"
+            "experiment = Experiment(seed=seed)\n"
+        )
+        assert load_experiment(config).seed == seed
+        assert sys.path == search
+        assert set(sys.modules) == loaded
+
+
+def test_a_config_that_fails_leaves_nothing_behind_either(tmp_path):
+    search = sys.path[:]
+    (tmp_path / "base.py").write_text("")
+    (tmp_path / "config.py").write_text("import base\nfrom base import nothing\n")
+    with pytest.raises(UserError, match=r"config\.py:2: ImportError"):
+        load_experiment(tmp_path / "config.py")
+    assert sys.path == search
+    assert "base" not in sys.modules

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rbs_jax.errors import UserError
-from rbs_jax.objective import ObjectiveConfig, grid_metrics, objective, pair_wins, top1_wins
+from rbs_jax.objective import (
+    ObjectiveConfig,
+    grid_metrics,
+    language_loss,
+    objective,
+    pair_wins,
+    top1_wins,
+)
 
 REWARDS = jnp.array([[[1.0, 0.0, 3.0], [2.0, 2.0, -1.0], [0.5, 4.0, 1.5]]])
 POSITIVE = jnp.array([[0, 1, 2]])
@@ -267,3 +274,26 @@ def test_rows_without_negatives_are_left_out_of_the_mean(loss):
     assert value == pytest.approx(float(without))
     np.testing.assert_allclose(gradient[:, :2], by_rows, rtol=1e-6)
     assert not gradient[:, 2].any()
+
+
+LOG_PROBS = jnp.array([[[-1.0, -2.0, -4.0], [-8.0, -16.0, -32.0]]])
+TARGETS = jnp.array([[[1, 0, 1], [0, 0, 1]]], bool)
+
+
+def test_the_language_loss_is_a_mean_over_targets_not_over_blocks():
+    loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, TARGETS)
+    assert loss == pytest.approx((1 + 4 + 32) / 3)
+    np.testing.assert_allclose(gradient, TARGETS / -3, rtol=1e-6)
+
+
+def test_the_language_loss_sees_no_token_that_is_no_target():
+    other = jnp.where(TARGETS, LOG_PROBS, jnp.nan)
+    assert language_loss(other, TARGETS) == language_loss(LOG_PROBS, TARGETS)
+
+
+def test_the_language_loss_of_a_single_target_is_its_own_and_of_none_is_zero():
+    assert language_loss(LOG_PROBS, TARGETS.at[:, 0].set(False)) == 32
+    with jax.debug_nans(True):
+        loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, jnp.zeros_like(TARGETS))
+    assert loss == 0
+    assert not gradient.any()

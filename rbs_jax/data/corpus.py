@@ -9,8 +9,6 @@ CORPUS/blocks-train.array_record-00000-of-00004
 import dataclasses
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +24,7 @@ from rbs_jax.data.manifest import NAME, SPLIT, Manifest, shard_name
 from rbs_jax.data.sources import Unreadable, in_batches
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
-from rbs_jax.files import make_folder, write_json, writing
+from rbs_jax.files import whole_folder, write_json
 
 SHARD_CHARACTERS = 16_000_000
 """Text a shard holds at least, but for the last [characters]."""
@@ -155,22 +153,11 @@ def write_corpus(
         raise UserError(
             f"block length {block_length}: a block needs a prefix and a suffix, at least 2 ids"
         )
-    refuse_existing(out)
-    make_folder(out.parent)
-    with writing(out):
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        try:
-            manifest = _write_beside(
-                documents, beside, tokens, block_length, settings, unreadable or Unreadable()
-            )
-            os.replace(beside, out)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-    return manifest
+    with whole_folder(out) as folder:
+        return _write(documents, folder, tokens, block_length, settings, unreadable or Unreadable())
 
 
-def _write_beside(
+def _write(
     documents: Iterable[str],
     folder: Path,
     tokens: Tokens,
@@ -187,18 +174,7 @@ def _write_beside(
     _write_tfds(folder, shards, block_length)
     tokens.save(folder)
     write_json(folder / "manifest.json", dataclasses.asdict(manifest))
-    folder.chmod(0o755)  # mkdtemp's folders are private
     return manifest
-
-
-def refuse_existing(out: Path) -> None:
-    """A corpus is never written over something else.
-
-    Raises:
-      UserError: `out` is there and is no empty folder.
-    """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: already exists; give another --out or remove it first")
 
 
 def _manifest(

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from rbs_jax.data.template import Wrapping
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
 
@@ -51,6 +52,20 @@ class Halves(NamedTuple):
     """Padded behind with zeros to the longest."""
     prefix_lengths: Int[np.ndarray, " B"]
     suffixes: Int[np.ndarray, "B T"]
+
+
+def wrapped(halves: Halves, wrapping: Wrapping) -> Halves:
+    """Halves inside a template: what stands around each prefix, and behind each suffix."""
+    before, between, after = (np.array(ids, np.int32) for ids in wrapping)
+    count, longest = halves.prefixes.shape
+    lengths = halves.prefix_lengths + len(before)
+    prefixes = np.zeros((count, len(before) + longest + len(between)), np.int32)
+    prefixes[:, : len(before)] = before
+    prefixes[:, len(before) : len(before) + longest] = halves.prefixes
+    rows, columns = np.arange(count)[:, None], lengths[:, None] + np.arange(len(between))
+    prefixes[rows, columns] = between
+    suffixes = np.concatenate([halves.suffixes, np.tile(after, (count, 1))], axis=1)
+    return Halves(prefixes, (lengths + len(between)).astype(np.int32), suffixes)
 
 
 class Splitter:

@@ -1,51 +1,67 @@
 """`rbs eval MODEL heldout`: the three held-out figures on any prepared corpus."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from rbs_jax.data.reader import Corpus
+from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder, write_json
-from rbs_jax.model.reward import init_reward_model
+from rbs_jax.model.language import LanguageModel
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.train.checkpoint import INIT, find_checkpoint, load_model, read_experiment
-from rbs_jax.train.heldout import MEASURES, Heldout
+from rbs_jax.train.heldout import MEASURES, Figures, Heldout
+from rbs_jax.train.models import Found, find_model, load_model, start_model
 
 
-def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
+def evaluate(
+    model: str, data: Path, out: Path, language_model: str | None = None
+) -> dict[str, Any]:
     """Measure a model on a corpus and write OUT/result.json.
 
-    The headline `accuracy` is in-batch pair accuracy. The control `random_head` is
-    the run's own untrained model, drawn from its seed.
+    The headline `accuracy` is in-batch pair accuracy. A language model's rewards are
+    the mean log-probabilities of suffixes. The control `random_head` is what the model
+    started from: its fresh weights, or the backbone under a new head.
+
+    Args:
+      model: a MODEL.
+      data: a corpus.
+      out: folder for the result.
+      language_model: a MODEL whose likelihoods are a control; None for none.
 
     Raises:
       UserError: no such model or corpus, the corpus has another tokenizer, or `out`
         holds a result that is no evaluation's.
     """
     _refuse_other_result(out)
-    folder, step = find_checkpoint(model)
-    experiment = read_experiment(folder, step)
-    corpus = Corpus(data)
+    found, corpus = find_model(model), Corpus(data)
+    other = None if language_model is None else find_model(language_model)
+    if other is not None and other.experiment.kind is not LanguageModel:
+        raise UserError(f"--language-model {other}: is a reward model")
+    for named in (found, other):
+        if named is not None:
+            _check_tokenizer(named, corpus)
+    experiment = found.experiment
+    heldout = Heldout(
+        corpus, experiment.split, experiment.heldout, experiment.seed, experiment.template
+    )
     mesh = mesh_for_scoring(experiment.mesh)
     with jax.set_mesh(mesh):
-        loaded = load_model(folder, step, experiment, mesh)
-        if loaded.tokens.sha256 != corpus.manifest.tokenizer_sha256:
-            raise UserError(
-                f"{data}: not the model's tokenizer; prepare it with --tokenizer {folder}"
-            )
-        heldout = Heldout(corpus, experiment.split, experiment.heldout, experiment.seed)
-        figures = heldout.figures(loaded.model, mesh)
-        fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
-        untrained = heldout.figures(fresh, mesh)
+        figures = heldout.figures(load_model(found, mesh).model, mesh)
+        likelihood = other and heldout.figures(load_model(other, mesh).model, mesh)
+        untrained = _untrained(found, heldout, mesh)
     controls = heldout.controls()
+    if likelihood is not None:
+        controls["log_likelihood"] = likelihood
     headline = figures["in_batch"]
     longer = controls["longer_suffix"]["in_batch"]["pair_accuracy"]
     result = {
         "suite": "heldout",
-        "model": f"{folder}@{step or INIT}",
+        "model": str(found),
         "n": headline["n"],
         "accuracy": headline["pair_accuracy"],
         "ci95": headline["ci95"],
@@ -56,8 +72,8 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
         "controls": {
             "longer": longer,
             "shorter": None if longer is None else 1 - longer,
-            "random_head": untrained["in_batch"]["pair_accuracy"],
-            "log_likelihood": None,
+            "random_head": untrained and untrained["in_batch"]["pair_accuracy"],
+            "log_likelihood": likelihood and likelihood["in_batch"]["pair_accuracy"],
             "word_overlap": controls["word_overlap"]["in_batch"]["pair_accuracy"],
             "chance": 0.5,
         },
@@ -71,6 +87,24 @@ def evaluate(model: str, data: Path, out: Path) -> dict[str, Any]:
     make_folder(out)
     write_json(out / "result.json", result)
     return result
+
+
+def _check_tokenizer(found: Found, corpus: Corpus) -> None:
+    if load_tokens(found.folder).sha256 != corpus.manifest.tokenizer_sha256:
+        raise UserError(
+            f"{corpus.folder}: not the tokenizer of {found}; "
+            f"prepare it with --tokenizer {found.folder}"
+        )
+
+
+def _untrained(found: Found, heldout: Heldout, mesh: Mesh) -> Figures | None:
+    """Figures of what the model started from; None where that is not here any more."""
+    try:
+        start = start_model(found.experiment, mesh)
+    except UserError as error:
+        print(f"rbs: no control random_head: model.init: {error}", file=sys.stderr)
+        return None
+    return heldout.figures(start, mesh)
 
 
 def _refuse_other_result(out: Path) -> None:

@@ -6,19 +6,19 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from rbs_jax.train.heldout import CONTROLS, MEASURES
+from rbs_jax.train.heldout import MEASURES
 from rbs_jax.train.metrics import read_metrics
 
 
 def heldout_table(
-    figures: dict[str, Any], untrained: dict[str, Any], controls: dict[str, Any]
+    figures: dict[str, Any], untrained: dict[str, Any] | None, controls: dict[str, Any]
 ) -> str:
     """The three figures, pair accuracy and top-1, beside the untrained model and the controls.
 
     A line whose figure is below one of its controls says so. Intervals are 95%,
     by bootstrap over grids.
     """
-    head = ("", "n", "trained", "95%", "untrained", *(c.replace("_", " ") for c in CONTROLS), "")
+    head = ("", "n", "trained", "95%", "untrained", *(c.replace("_", " ") for c in controls), "")
     rows = [head]
     for name in MEASURES:
         for key, interval, count in (
@@ -26,7 +26,7 @@ def heldout_table(
             ("top1", "top1_ci95", "prefixes"),
         ):
             own = figures[name][key]
-            beside = [controls[control][name][key] for control in CONTROLS]
+            beside = [control[name][key] for control in controls.values()]
             below = own is not None and any(c is not None and own < c for c in beside)
             rows.append(
                 (
@@ -34,7 +34,7 @@ def heldout_table(
                     str(figures[name][count]),
                     _number(own),
                     _interval(figures[name][interval]),
-                    _number(untrained[name][key]),
+                    _number(untrained[name][key] if untrained else None),
                     *(_number(c) for c in beside),
                     "below control" if below else "",
                 )

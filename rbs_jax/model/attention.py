@@ -1,8 +1,9 @@
 """Attention of suffixes over their prefix and themselves.
 
-One contract serves every use. Queries sit in segments [G, P, S, T]; a query
-sees its own segment up to itself and, where there is a prefix, all its real
-positions. Encoding the prefix itself is the case of one segment without a prefix.
+One contract serves every use. Queries sit in texts [G, P, S, T]; a query sees its
+own text up to itself and, where there is a prefix, all its real positions. Encoding
+the prefix itself is the case of one text without a prefix, and so is a packed block,
+in which a query sees no document but its own.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.layers import constant, normal, rms_norm, rotate, widen
@@ -30,11 +31,15 @@ def attend(
     v_GPSTKH: Float[Array, "G P S T K H"],
     prefix: KeysValues | None,
     prefix_lengths_GP: Int[Array, "G P"],
+    window: int | None = None,
+    segments_GPST: Int[Array, "G P S T"] | None = None,
 ) -> Float[Array, "G P S T K Q H"]:
-    """Softmax attention in two parts, prefix and own segment, under one normaliser.
+    """Softmax attention in two parts, prefix and own text, under one normaliser.
 
     The prefix's keys are read once for all suffixes and never copied; positions
     from its length on are never seen, and an empty prefix has no weight at all.
+    Of all these, a query sees the latest `window` alone, itself among them, and
+    where there are `segments`, only those of its own number.
     Logits, maximum and normaliser are float32.
     """
     wide = widen(q_GPSTKQH.dtype)
@@ -43,15 +48,20 @@ def attend(
     own_GPSKQTU = jnp.einsum(
         "GPSTKQH,GPSUKH->GPSKQTU", q_GPSTKQH, k_GPSTKH, preferred_element_type=wide
     )
-    own_GPSKQTU = jnp.where(positions[:, None] >= positions, own_GPSKQTU, -jnp.inf)
+    seen_TU = _recent(positions[:, None] - positions, window)
+    own_GPSKQTU = jnp.where(seen_TU, own_GPSKQTU, -jnp.inf)
+    if segments_GPST is not None:
+        same_GPSTU = segments_GPST[..., :, None] == segments_GPST[..., None, :]
+        own_GPSKQTU = jnp.where(same_GPSTU[:, :, :, None, None], own_GPSKQTU, -jnp.inf)
     top_GPSKQT = own_GPSKQTU.max(axis=-1)
     if prefix is not None:
         before_GPSKQTC = jnp.einsum(
             "GPSTKQH,GPCKH->GPSKQTC", q_GPSTKQH, prefix.keys, preferred_element_type=wide
         )
-        seen_GPC = jnp.arange(prefix.keys.shape[2]) < prefix_lengths_GP[..., None]
-        seen_GP1111C = seen_GPC[:, :, None, None, None, None]
-        before_GPSKQTC = jnp.where(seen_GP1111C, before_GPSKQTC, -jnp.inf)
+        behind_GPC = prefix_lengths_GP[..., None] - jnp.arange(prefix.keys.shape[2])
+        seen_GPTC = _recent(positions[:, None] + behind_GPC[:, :, None], window)
+        seen_GPTC &= behind_GPC[:, :, None] > 0
+        before_GPSKQTC = jnp.where(seen_GPTC[:, :, None, None, None], before_GPSKQTC, -jnp.inf)
         top_GPSKQT = jnp.maximum(top_GPSKQT, before_GPSKQTC.max(axis=-1))
     # The maximum only keeps exp() in range and cancels out, so it needs no gradient.
     top = jax.lax.stop_gradient(top_GPSKQT)[..., None]
@@ -64,6 +74,11 @@ def attend(
         y_GPSTKQH += _weighted("GPSKQTC,GPCKH->GPSTKQH", before_GPSKQTC, prefix.values)
     total_GPSTKQ = jnp.moveaxis(total_GPSKQT, 5, 3)
     return (y_GPSTKQH / total_GPSTKQ[..., None]).astype(v_GPSTKH.dtype)
+
+
+def _recent(distance: Int[Array, "..."], window: int | None) -> Bool[Array, "..."]:
+    """Which keys are so many positions behind their query that it sees them."""
+    return (distance >= 0) & (distance < window) if window is not None else distance >= 0
 
 
 def _weighted(spec: str, weights: Array, values: Array) -> Array:
@@ -94,7 +109,7 @@ class Attention(nnx.Module):
 
     def __init__(self, key: Array, config: TransformerConfig) -> None:
         query, keys, values, out = jax.random.split(key, 4)
-        self.eps = config.norm_eps
+        self.eps, self.window = config.norm_eps, config.sliding_window
         self.query = normal(query, "LDKQH", config)
         self.key = normal(keys, "LDKH", config)
         self.value = normal(values, "LDKH", config)
@@ -108,8 +123,9 @@ class Attention(nnx.Module):
         angles: Float[Array, "G P #S T half"],
         prefix: KeysValues | None,
         prefix_lengths_GP: Int[Array, "G P"],
+        segments_GPST: Int[Array, "G P S T"] | None = None,
     ) -> tuple[Float[Array, "G P S T D"], KeysValues]:
-        """The layer's output, and the keys and values of its first segment."""
+        """The layer's output, and the keys and values of its first text."""
         q_GPSTKQH = einsum("GPSTD,DKQH->GPSTKQH", x_GPSTD, self.query[...])
         k_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.key[...])
         v_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.value[...])
@@ -122,6 +138,9 @@ class Attention(nnx.Module):
             k_GPSTKH = rms_norm(k_GPSTKH, self.norms.key[...], self.eps, "H")
         q_GPSTKQH = rotate(q_GPSTKQH, angles[..., None, None, :])
         k_GPSTKH = rotate(k_GPSTKH, angles[..., None, :])
-        y_GPSTKQH = attend(q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix, prefix_lengths_GP)
+        y_GPSTKQH = attend(
+            *(q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix),
+            *(prefix_lengths_GP, self.window, segments_GPST),
+        )
         y_GPSTD = einsum("GPSTKQH,KQHD->GPSTD", y_GPSTKQH, self.out[...])
         return y_GPSTD, KeysValues(k_GPSTKH[:, :, 0], v_GPSTKH[:, :, 0])

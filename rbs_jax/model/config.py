@@ -50,10 +50,18 @@ class TransformerConfig:
     """Biases on the query, key and value projections (Qwen2)."""
     qk_norm: bool = False
     """RMSNorm over each query and key head (Qwen3)."""
+    sliding_window: int | None = None
+    """Latest positions that a query sees, its own among them (Mistral); None for all [tokens]."""
     tied_embeddings: bool = True
     """Whether the vocabulary head is the embedding table (a reward model has none)."""
     init_scale: float = 0.02
     """Standard deviation of fresh weights, the head's too, all drawn from a normal."""
+    head_offset: float = 0.0
+    """Added to every reward and never trained: the bias of a head that was loaded with one."""
+    init: str | None = None
+    """A MODEL whose weights to start from, a run or a Hugging Face folder, which then says every
+    size above; None for fresh weights from the seed.
+    """
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Compute dtype of the trunk; parameters, head and scores are float32 (float64: tests)."""
     remat: Literal["none", "dots", "full"] = "none"
@@ -72,6 +80,8 @@ class TransformerConfig:
                 f"model.num_heads {self.num_heads} is no multiple of "
                 f"model.num_kv_heads {self.num_kv_heads}"
             )
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise UserError(f"model.sliding_window is {self.sliding_window}, it must be at least 1")
         if self.head_dim % 2:
             raise UserError(f"model.head_dim {self.head_dim} is odd, rotary positions need pairs")
 

@@ -1,5 +1,6 @@
 """`rbs score`: a file of prompts and responses in, the same lines with scores out."""
 
+import dataclasses
 import json
 import os
 import time
@@ -10,21 +11,31 @@ import jax
 from tqdm import tqdm
 
 from rbs_jax.data.sources import Record, checked_text, in_batches, read_jsonl, text_of
+from rbs_jax.data.template import Prompt, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder, writing
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.train.checkpoint import find_checkpoint, load_model, read_experiment
+from rbs_jax.train.models import find_model, load_model
 
 LINES = 256
 """Lines read and scored together."""
 
 
-def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
+def score_file(
+    model: str, file: Path, out: Path, template: TemplateConfig | None = None
+) -> dict[str, Any]:
     """Score every response of a .jsonl file; `out` appears once it is whole.
 
-    Each line holds `{"prompt": str, "responses": [str, ...]}` and comes out with
-    `"scores"`, a reward for each response or null, all other fields kept.
+    Each line holds `{"prompt": str, "responses": [str, ...]}`, the prompt a string or
+    a list of `{"role": str, "content": str}`, and comes out with `"scores"`, a reward
+    for each response or null, all other fields kept.
+
+    Args:
+      model: a MODEL.
+      file: the lines.
+      out: where to.
+      template: how prompt and response become one text; None as in training.
 
     Returns:
       Counts of lines, responses and null scores, and responses a second.
@@ -33,16 +44,19 @@ def score_file(model: str, file: Path, out: Path) -> dict[str, Any]:
       UserError: no such model, a line that cannot be scored, with its number, or
         `out` cannot be written.
     """
-    folder, step = find_checkpoint(model)
+    found = find_model(model)
     if not file.is_file():
         raise UserError(f"{file}: no such file")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a file to write with --out")
-    experiment = read_experiment(folder, step)
-    mesh = mesh_for_scoring(experiment.mesh)
+    mesh = mesh_for_scoring(found.experiment.mesh)
     began = time.perf_counter()
     with jax.set_mesh(mesh):
-        scorer = Scorer(load_model(folder, step, experiment, mesh), mesh)
+        loaded = load_model(found, mesh)
+        if template is not None:
+            experiment = dataclasses.replace(loaded.experiment, template=template)
+            loaded = loaded._replace(experiment=experiment)
+        scorer = Scorer(loaded, mesh)
         make_folder(out.parent)
         beside = out.with_name(out.name + ".partial")
         try:
@@ -60,9 +74,9 @@ def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
     counts = {"lines": 0, "responses": 0, "null_scores": 0}
     with tqdm(unit="response", disable=None) as bar:
         for records in in_batches(read_jsonl(file), LINES):
-            prompts = [text_of(record, "prompt") for record in records]
+            prompts = [_prompt_of(record) for record in records]
             responses = [_responses_of(record) for record in records]
-            scores = scorer.score(prompts, responses)
+            scores = scorer.score(prompts, responses, [record.where for record in records])
             for record, own in zip(records, scores, strict=True):
                 out.write(json.dumps(record.fields | {"scores": own}) + "\n")
                 counts["lines"] += 1
@@ -70,6 +84,19 @@ def _score_lines(scorer: Scorer, file: Path, out: TextIO) -> dict[str, Any]:
                 counts["null_scores"] += own.count(None)
                 bar.update(len(own))
     return counts
+
+
+def _prompt_of(record: Record) -> Prompt:
+    prompt = record.fields.get("prompt")
+    if not isinstance(prompt, list):
+        return text_of(record, "prompt")
+    for index, message in enumerate(prompt):
+        what = f"{record.where}: prompt[{index}]"
+        if not isinstance(message, dict):
+            raise UserError(f'{what} is {type(message).__name__}, not {{"role", "content"}}')
+        for field in ("role", "content"):
+            checked_text(message.get(field), f"{what}.{field}")
+    return prompt
 
 
 def _responses_of(record: Record) -> list[str]:

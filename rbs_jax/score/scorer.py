@@ -8,10 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.model.reward import score_grid
+from rbs_jax.data.template import Prompt, Template
+from rbs_jax.errors import UserError
+from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.shapes import TokenGrid
-from rbs_jax.train.checkpoint import LoadedModel
 from rbs_jax.train.feed import place
+from rbs_jax.train.models import LoadedModel
 
 OWN_SUFFIXES = TokenGrid("GPC", "GP", "GPST", "GPS")
 """The axes of a grid in which every prefix has suffixes of its own."""
@@ -39,28 +41,50 @@ class _Bucket(NamedTuple):
 class Scorer:
     """Rewards of responses to prompts.
 
-    Prompt and response are tokenised as one text. What a prompt's responses have
-    in common at their start is encoded once; sharing never changes a score.
+    Prompt and response are made one text by the template that training saw, and
+    tokenised as one. What a prompt's responses have in common at their start is
+    encoded once; sharing never changes a score.
     """
 
     def __init__(self, loaded: LoadedModel, mesh: Mesh) -> None:
-        self._model, self._tokens, self._mesh = loaded.model, loaded.tokens, mesh
+        """Raises UserError: a language model, or a template that its tokenizer lacks."""
+        if not isinstance(loaded.model, RewardModel):
+            raise UserError("a language model has no rewards: train a reward model from it first")
+        self._model, self._mesh, self._bos_id = loaded.model, mesh, loaded.tokens.bos_id
+        self._template = Template(loaded.experiment.template, loaded.tokens)
         self._context = loaded.experiment.model.max_positions
         self._score = jax.jit(score_grid)
 
     def score(
-        self, prompts: Sequence[str], responses: Sequence[Sequence[str]]
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[str]],
+        names: Sequence[str] | None = None,
     ) -> list[list[float | None]]:
         """The reward of every response, in the order given.
 
-        A text longer than the model's context loses the start of its prompt. A
-        response that alone exceeds the context, or a text without any token, has
-        no reward: None.
+        A text longer than the model's context loses the start of its prompt, but for a
+        beginning-of-text id. A response that alone exceeds the context, or a text
+        without any token, has no reward: None.
+
+        Args:
+          prompts: strings, or lists of {"role", "content"}.
+          responses: those to each prompt.
+          names: what to call each prompt where the template refuses it.
+
+        Raises:
+          UserError: the template refuses a prompt.
         """
         scores: list[list[float | None]] = [[None] * len(own) for own in responses]
         buckets: dict[_Bucket, list[tuple[int, _Row]]] = defaultdict(list)
         for index, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
-            for row in _in_pieces(self._row(prompt, own)):
+            try:
+                whole = self._row(prompt, own)
+            except UserError as error:
+                raise UserError(
+                    f"{names[index] if names else f'prompt {index}'}: {error}"
+                ) from error
+            for row in _in_pieces(whole):
                 buckets[_bucket_of(row)].append((index, row))
         for bucket, rows in sorted(buckets.items()):
             for index, row, rewards in self._run(bucket, rows):
@@ -68,13 +92,14 @@ class Scorer:
                     scores[index][where] = float(reward)
         return scores
 
-    def _row(self, prompt: str, responses: Sequence[str]) -> _Row:
+    def _row(self, prompt: Prompt, responses: Sequence[str]) -> _Row:
         texts, where = [], []
         for position, response in enumerate(responses):
-            ids, of_prompt = self._tokens.encode_from(prompt, response)
+            ids, of_prompt = self._template.encode(prompt, response)
+            kept = 1 if ids and ids[0] == self._bos_id else 0
             over = max(len(ids) - self._context, 0)
-            if ids and over <= of_prompt:
-                texts.append(ids[over:])
+            if ids and (over == 0 or over <= of_prompt - kept):
+                texts.append(ids[:kept] + ids[kept + over :])
                 where.append(position)
         shared = _common_start(texts)
         prefix = texts[0][:shared] if texts else []

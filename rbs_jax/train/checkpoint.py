@@ -2,25 +2,20 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
-from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import Experiment, from_json, to_json
-from rbs_jax.model.reward import RewardModel, init_reward_model
+from rbs_jax.experiment import Experiment, to_json
+from rbs_jax.model.kinds import Model
 from rbs_jax.train.saving import end_failed_saves_silently, saving
-from rbs_jax.train.state import TrainState, abstract
+from rbs_jax.train.state import TrainState
 
 ITEMS = ("params", "opt", "data", "config", "metrics")
 SELECTED_BY = "same_document"
 """The metric whose highest value makes a checkpoint the best."""
-INIT = "init"
-"""FOLDER@init: the run's own fresh weights, step 0, a random head."""
 
 
 class Checkpoints:
@@ -115,7 +110,7 @@ class Checkpoints:
         )
         return TrainState(items["params"], *items["opt"])
 
-    def restore_model(self, step: int, like: RewardModel) -> RewardModel:
+    def restore_model(self, step: int, like: Model) -> Model:
         """The parameters alone, laid out as `like`; waits for a save under way."""
         self._wait()
         args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
@@ -140,62 +135,3 @@ class Checkpoints:
         """Wait for saves under way, whatever ended the run."""
         with saving(self._folder):
             self._manager.close()
-
-
-class LoadedModel(NamedTuple):
-    """A trained model with all that is needed to score text with it."""
-
-    model: RewardModel
-    experiment: Experiment
-    tokens: Tokens
-
-
-def find_checkpoint(name: str) -> tuple[Path, int]:
-    """The folder and step that a MODEL names.
-
-    FOLDER is its newest checkpoint, FOLDER@STEP another, FOLDER@best the best by
-    same-document accuracy on valid, and FOLDER@init (step 0) the run's own fresh
-    weights with their random head.
-
-    Raises:
-      UserError: no run there, no checkpoint in it, or not that one.
-    """
-    folder_name, at, wanted = name.rpartition("@")
-    folder = Path(folder_name if at and not Path(name).exists() else name)
-    if not (folder / "checkpoints").is_dir():
-        raise UserError(
-            f"{folder}: no run here (no checkpoints folder); train one with `rbs train`"
-        )
-    with Checkpoints(folder, keep=1) as checkpoints:
-        steps, best = checkpoints.steps(), checkpoints.best()
-    if not steps:
-        raise UserError(f"{folder}: the run has no whole checkpoint yet")
-    if folder == Path(name):
-        return folder, steps[-1]
-    if wanted == INIT:
-        return folder, 0
-    if wanted == "best" and best is not None:
-        return folder, best
-    if wanted == "best":
-        raise UserError(f"{name}: no checkpoint was measured; train with --train.best-every")
-    if wanted not in map(str, steps):
-        there = [*map(str, steps), *(["best"] if best is not None else []), INIT]
-        raise UserError(f"{name}: no such checkpoint; here are {', '.join(there)}")
-    return folder, int(wanted)
-
-
-def read_experiment(folder: Path, step: int) -> Experiment:
-    """The experiment that a checkpoint belongs to; at step 0, that of the newest."""
-    with Checkpoints(folder, keep=1) as checkpoints:
-        return from_json(checkpoints.notes(step or checkpoints.newest() or 0)[1])
-
-
-def load_model(folder: Path, step: int, experiment: Experiment, mesh: Mesh) -> LoadedModel:
-    """The parameters of a checkpoint on the ambient mesh, with its experiment and tokenizer."""
-    if step == 0:
-        model = init_reward_model(jax.random.key(experiment.seed), experiment.model)
-        return LoadedModel(model, experiment, load_tokens(folder))
-    shapes = jax.eval_shape(lambda: RewardModel(jax.random.key(0), experiment.model))
-    with Checkpoints(folder, keep=1) as checkpoints:
-        model = checkpoints.restore_model(step, abstract(mesh, shapes))
-    return LoadedModel(model, experiment, load_tokens(folder))

@@ -9,11 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rbs_jax.data.stream import Stream
-from rbs_jax.shapes import GridBatch, TokenGrid
+from rbs_jax.shapes import GridBatch, TokenBlocks, TokenGrid
 from rbs_jax.sharding import activation_sharding
 
 IN_BATCH = GridBatch(TokenGrid("GPC", "GP", "GST", "GS"), "GP", "GPS")
 """The axes of every array of an in-batch grid."""
+BLOCKS = TokenBlocks("GPT", "GPT")
+"""The axes of every array of packed blocks."""
 
 
 def host_grids(mesh: Mesh, grids: int) -> slice:
@@ -49,12 +51,12 @@ def place(letters: Any, batch: Any, mesh: Mesh, grids: int) -> Any:
 class Feed:
     """Batches of steps start to stop - 1 on the devices; `waited` counts seconds spent waiting."""
 
-    def __init__(self, stream: Stream, mesh: Mesh, grids: int, start: int, stop: int) -> None:
+    def __init__(self, stream: Stream[Any], mesh: Mesh, grids: int, start: int, stop: int) -> None:
         self._mesh, self._grids = mesh, grids
         self._batches = stream.read(start, stop, host_grids(mesh, grids))
         self.waited = 0.0
 
-    def __iter__(self) -> Iterator[GridBatch]:
+    def __iter__(self) -> Iterator[Any]:
         try:
             while True:
                 began = time.perf_counter()
@@ -62,6 +64,7 @@ class Feed:
                 self.waited += time.perf_counter() - began
                 if batch is None:
                     return
-                yield place(IN_BATCH, batch, self._mesh, self._grids)
+                letters = IN_BATCH if isinstance(batch, GridBatch) else BLOCKS
+                yield place(letters, batch, self._mesh, self._grids)
         finally:
             self._batches.close()  # its threads must not outlive the run

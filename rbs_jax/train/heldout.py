@@ -17,10 +17,11 @@ from jax.sharding import Mesh
 
 from rbs_jax.data.grid import make_batch, same_document
 from rbs_jax.data.reader import Corpus
-from rbs_jax.data.split import SplitConfig, Splitter
+from rbs_jax.data.split import SplitConfig, Splitter, wrapped
 from rbs_jax.data.stream import check_fits
+from rbs_jax.data.template import Template, TemplateConfig, Wrapping
 from rbs_jax.errors import UserError
-from rbs_jax.model.reward import RewardModel, score_grid
+from rbs_jax.model.kinds import Model, grid_scores
 from rbs_jax.objective import pair_wins, top1_wins
 from rbs_jax.shapes import GridBatch
 from rbs_jax.train.feed import IN_BATCH, place
@@ -64,25 +65,31 @@ class Heldout:
     """
 
     def __init__(
-        self, corpus: Corpus, split_config: SplitConfig, config: HeldoutConfig, seed: int
+        self,
+        corpus: Corpus,
+        split_config: SplitConfig,
+        config: HeldoutConfig,
+        seed: int,
+        template: TemplateConfig | None = None,
     ) -> None:
         """Raises UserError where the corpus has not one grid's blocks."""
         prefixes, grids = config.candidates, config.grids
         split_config = dataclasses.replace(split_config, breakpoint=config.breakpoint)
-        check_fits(corpus, split_config, prefixes, "--heldout.candidates")
+        check_fits(corpus, split_config.tokens_used, prefixes, "--heldout.candidates")
         count = len(corpus) // prefixes
         chance = np.random.default_rng(seed)
         scattered = chance.permutation(len(corpus))[: count * prefixes].reshape(count, prefixes)
         runs = np.arange(count * prefixes).reshape(count, prefixes)[chance.permutation(count)]
         split = Splitter(split_config, seed, corpus.tokens())
+        around = Template(template or TemplateConfig(), corpus.tokens()).wrapping()
         self._grids = {
-            "in_batch": _read(corpus, split, scattered[:grids]),
-            "same_document": _read(corpus, split, runs[:grids], within_document=True),
+            "in_batch": _read(corpus, split, around, scattered[:grids]),
+            "same_document": _read(corpus, split, around, runs[:grids], within_document=True),
         }
         self._grids["balanced"] = _balanced(self._grids["in_batch"])
 
-    def figures(self, model: RewardModel, mesh: Mesh) -> Figures:
-        """The model's figures on all three measures."""
+    def figures(self, model: Model, mesh: Mesh) -> Figures:
+        """The model's figures on all three measures; a language model's rewards are likelihoods."""
         rewards = {
             name: _rewards(model, self._grids[name].batch, mesh)
             for name in ("in_batch", "same_document")
@@ -90,7 +97,7 @@ class Heldout:
         rewards["balanced"] = rewards["in_batch"]
         return {name: _figure(rewards[name], self._grids[name].batch) for name in MEASURES}
 
-    def summary(self, model: RewardModel, mesh: Mesh) -> dict[str, float]:
+    def summary(self, model: Model, mesh: Mesh) -> dict[str, float]:
         """What is kept with a checkpoint, from the same-document grids alone.
 
         `same_document` is their pair accuracy (absent without a pair);
@@ -119,14 +126,19 @@ class Heldout:
 
 
 def _read(
-    corpus: Corpus, split: Splitter, indices: np.ndarray, within_document: bool = False
+    corpus: Corpus,
+    split: Splitter,
+    around: Wrapping,
+    indices: np.ndarray,
+    within_document: bool = False,
 ) -> HeldoutGrids:
     grids, prefixes = indices.shape
     blocks = corpus.read(indices.ravel().tolist())
     halves = split(blocks.tokens, indices.ravel())
     # Same-document pairs are those that training masks out, but for the true ones.
     shared = same_document(blocks.documents, blocks.documents, prefixes)
-    batch = make_batch(halves, shared if within_document else ~shared)
+    negatives = shared if within_document else ~shared
+    batch = make_batch(wrapped(halves, around), negatives)
     prefix_ids = zip(halves.prefixes.tolist(), halves.prefix_lengths, strict=True)
     prefix_texts = corpus.tokens().decode([ids[:length] for ids, length in prefix_ids])
     suffix_texts = corpus.tokens().decode(halves.suffixes.tolist())
@@ -174,10 +186,10 @@ def _balanced(grids: HeldoutGrids) -> HeldoutGrids:
     return grids._replace(batch=grids.batch._replace(negatives=negatives))
 
 
-_score_grid = jax.jit(score_grid)
+_grid_scores = jax.jit(grid_scores)
 
 
-def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh) -> np.ndarray:
+def _rewards(model: Model, batch: GridBatch, mesh: Mesh) -> np.ndarray:
     """Rewards of all grids, one a data shard at a time; the last call is filled up and cut."""
     count, grids_per_call = len(batch.positive), mesh.shape["data"]
     rewards = []
@@ -185,7 +197,7 @@ def _rewards(model: RewardModel, batch: GridBatch, mesh: Mesh) -> np.ndarray:
         rows = np.minimum(np.arange(at, at + grids_per_call), count - 1)
         part = jax.tree.map(lambda x, rows=rows: x[rows], batch)
         placed = place(IN_BATCH, part, mesh, grids_per_call)
-        rewards.append(np.asarray(_score_grid(model, placed.tokens)))
+        rewards.append(np.asarray(_grid_scores(model, placed.tokens)))
     return np.concatenate(rewards)[:count]
 
 

@@ -8,6 +8,7 @@ OUT/result.json       held-out figures after the last
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ import optax
 from jax.sharding import Mesh
 
 from rbs_jax.data.reader import Corpus
-from rbs_jax.data.stream import Stream
+from rbs_jax.data.stream import BlockStream, GridStream, Stream
+from rbs_jax.data.template import Template
+from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, differences, to_json
 from rbs_jax.files import make_folder, write_json
-from rbs_jax.model.reward import init_reward_model
+from rbs_jax.model.kinds import shapes_of
+from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
+from rbs_jax.train.models import find_model, start_model, with_sizes
 from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 
@@ -49,7 +54,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
 
     In order:
       1. open the corpora and check that they fit the model;
-      2. take up the newest whole checkpoint, or fresh weights from the seed;
+      2. take up the newest whole checkpoint, or the weights to start from;
       3. measure the untrained model, before the first step;
       4. step, log, measure, save, until the last step or an early stop;
       5. measure the last model, or the best on valid where the run selects.
@@ -58,10 +63,11 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
       UserError: a corpus does not fit, the folder holds something else, or too many
         updates in a row have no finite loss.
     """
+    experiment = with_sizes(experiment)
     mesh = make_mesh(experiment.mesh)
     corpora = open_corpora(experiment)
     corpus = corpora.pop("train")
-    stream = Stream(corpus, experiment.split, experiment.grid, experiment.seed)
+    stream = _stream(experiment, corpus)
     heldout = _heldout(experiment, corpora)
     refuse_foreign(out)
     make_folder(out)
@@ -82,7 +88,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         if reported is not None:
             grids, fingerprint = heldout[reported], corpora[reported].manifest.fingerprint
             untrained = _untrained(
-                out / "untrained.json", grids, fingerprint, experiment, start, mesh
+                out / "untrained.json", grids, fingerprint, experiment, start, state, mesh
             )
             beside |= {"untrained": untrained, "controls": grids.controls()}
         watched = heldout.get("valid") or heldout.get("test")
@@ -108,6 +114,28 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     return result
 
 
+def _stream(experiment: Experiment, corpus: Corpus) -> Stream[Any]:
+    """The training batches, checked against the model's positions.
+
+    Raises:
+      UserError: the corpus is too small, or its blocks too long.
+    """
+    longest, what = corpus.manifest.block_length, "a block"
+    if experiment.kind is not LanguageModel:
+        around = Template(experiment.template, corpus.tokens()).wrapping()
+        longest = experiment.split.tokens_used + sum(map(len, around))
+        what = "prefix, suffix and template"
+    if longest > experiment.model.max_positions:
+        raise UserError(
+            f"{what} of {longest} tokens exceed model.max_positions "
+            f"{experiment.model.max_positions}"
+        )
+    grid, seed = experiment.grid, experiment.seed
+    if experiment.kind is LanguageModel:
+        return BlockStream(corpus, grid, seed)
+    return GridStream(corpus, experiment.split, grid, seed, experiment.template)
+
+
 def _heldout(experiment: Experiment, corpora: dict[str, Corpus]) -> dict[str, Heldout]:
     """The held-out grids of valid and test, as far as they are given.
 
@@ -115,7 +143,10 @@ def _heldout(experiment: Experiment, corpora: dict[str, Corpus]) -> dict[str, He
       UserError: a corpus is too small, or the best is to be chosen on one without pairs.
     """
     heldout = {
-        name: Heldout(corpus, experiment.split, experiment.heldout, experiment.seed)
+        name: Heldout(
+            *(corpus, experiment.split, experiment.heldout),
+            *(experiment.seed, experiment.template),
+        )
         for name, corpus in corpora.items()
     }
     if experiment.train.best_every is not None and not heldout["valid"].has_same_document_pairs():
@@ -158,6 +189,7 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     if not named["train"]:
         raise UserError("data.train is not set: give the corpus to train on with --data.train")
     corpora = {name: Corpus(Path(path)) for name, path in named.items() if path}
+    _check_tokenizer_of_init(experiment, corpora["train"])
     for name, corpus in corpora.items():
         manifest = corpus.manifest
         if manifest.vocab_size > experiment.model.vocab_size:
@@ -180,16 +212,34 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     return corpora
 
 
+def _check_tokenizer_of_init(experiment: Experiment, corpus: Corpus) -> None:
+    """Weights know the ids of one tokenizer."""
+    if experiment.model.init is None:
+        return
+    folder = find_model(experiment.model.init).folder
+    has_tokenizer = (folder / "tokenizer.json").is_file()
+    if has_tokenizer and load_tokens(folder).sha256 != corpus.manifest.tokenizer_sha256:
+        raise UserError(
+            f"data.train {corpus.folder}: not the tokenizer of model.init {folder}; "
+            f"prepare it with --tokenizer {folder}"
+        )
+
+
 def _untrained(
-    path: Path, grids: Heldout, fingerprint: str, experiment: Experiment, start: int, mesh: Mesh
+    path: Path,
+    grids: Heldout,
+    fingerprint: str,
+    experiment: Experiment,
+    start: int,
+    state: TrainState,
+    mesh: Mesh,
 ) -> Figures:
-    """Figures of the fresh weights; a run that goes on keeps those it has of the same corpus."""
+    """Figures before the first step; a run that goes on keeps those it has of the same corpus."""
     if start > 0 and path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept.get("fingerprint") == fingerprint:
             return kept["figures"]
-    fresh = init_reward_model(jax.random.key(experiment.seed), experiment.model)
-    figures = grids.figures(fresh, mesh)
+    figures = grids.figures(start_model(experiment, mesh) if start else state.model, mesh)
     write_json(path, {"fingerprint": fingerprint, "figures": figures})
     return figures
 
@@ -202,13 +252,10 @@ def _restore_or_init(
     mesh: Mesh,
 ) -> tuple[int, TrainState]:
     """The step to go on from, and the state there."""
-
-    def init() -> TrainState:
-        return init_state(experiment.model, optimizer, experiment.seed)
-
+    init = partial(init_state, optimizer=optimizer)
     start = checkpoints.newest()
     if start is None:
-        return 0, jax.jit(init)()
+        return 0, jax.jit(init, donate_argnums=0)(start_model(experiment, mesh))
     data, config = checkpoints.notes(start)
     changed = [
         change
@@ -232,4 +279,5 @@ def _restore_or_init(
                 f"{str(fingerprints[name])[:12]}, by fingerprint); give another --out"
             )
     print(f"resuming at step {start}", flush=True)
-    return start, checkpoints.restore(start, abstract(mesh, jax.eval_shape(init)))
+    like = jax.eval_shape(init, shapes_of(experiment.kind, experiment.model))
+    return start, checkpoints.restore(start, abstract(mesh, like))

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rbs_jax.data.grid import GridConfig
-from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_atomic, writing
 
@@ -66,10 +65,12 @@ class Metrics:
         with writing(self._path):
             # Unbuffered: what the file system refused is not tried again when it is closed.
             self._file.write((json.dumps(whole, allow_nan=False) + "\n").encode())
-        shown = (
-            f"loss {record['loss']:.4f} pair {record['pair_accuracy']:.3f} "
-            f"top1 {record['top1']:.3f} {record['pairs_per_second']:.0f} pairs/s"
-        )
+        shown = f"loss {record['loss']:.4f} "
+        if "pair_accuracy" in record:
+            shown += f"pair {record['pair_accuracy']:.3f} top1 {record['top1']:.3f} "
+            shown += f"{record['pairs_per_second']:.0f} pairs/s"
+        else:
+            shown += f"{record['tokens_per_second']:.0f} tokens/s"
         if record["skipped_updates"]:
             shown += f" skipped {record['skipped_updates']}"
         if self._bar is not None:
@@ -90,11 +91,8 @@ class Metrics:
 class Clock:
     """Speed between two lines of metrics.jsonl."""
 
-    def __init__(self, grid: GridConfig, split: SplitConfig, start: int) -> None:
-        prefixes = grid.grids_per_step * grid.prefixes
-        self._pairs = prefixes * grid.prefixes
-        self._unique = prefixes * (split.prefix_length + split.suffix_length)
-        self._run = prefixes * split.longest_prefix + self._pairs * split.suffix_length
+    def __init__(self, work: Work, start: int) -> None:
+        self._work = work
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def leave_out(self, seconds: float) -> None:
@@ -113,8 +111,8 @@ class Clock:
         self._step, self._time, self._waited = done, now, waited
         return {
             "seconds": seconds,
-            "pairs_per_second": self._pairs * steps / seconds,
-            "unique_tokens_per_second": self._unique * steps / seconds,
-            "tokens_per_second": self._run * steps / seconds,
+            "pairs_per_second": self._work.pairs * steps / seconds,
+            "unique_tokens_per_second": self._work.unique_tokens * steps / seconds,
+            "tokens_per_second": self._work.tokens * steps / seconds,
             "data_wait_share": share,
         }

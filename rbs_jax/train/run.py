@@ -31,7 +31,7 @@ class Run(NamedTuple):
     experiment: Experiment
     out: Path
     mesh: Mesh
-    stream: Stream
+    stream: Stream[Any]
     watched: Heldout | None
     """The held-out grids that checkpoints are measured on: valid's where there is one."""
     optimizer: optax.GradientTransformation
@@ -53,7 +53,7 @@ class Run(NamedTuple):
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
         step = make_step(self.optimizer, self.experiment.objective, self.experiment.optim)
-        clock = Clock(self.experiment.grid, self.experiment.split, start)
+        clock = Clock(self.stream.work, start)
         done, pending = start, None
         with Metrics(path, records, start, config.steps) as metrics:
             for done, batch in enumerate(feed, start=start + 1):

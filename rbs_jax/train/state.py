@@ -8,14 +8,13 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.reward import RewardModel
+from rbs_jax.model.kinds import Model
 
 
 class TrainState(NamedTuple):
     """Model and moments are pytrees of float32 arrays, sharded by the weights' letters."""
 
-    model: RewardModel
+    model: Model
     opt_state: optax.OptState
     skipped: Int[Array, ""]
     """Updates left out since the start: their loss or gradient was not finite."""
@@ -23,11 +22,8 @@ class TrainState(NamedTuple):
     """Those since the last update that was made."""
 
 
-def init_state(
-    config: TransformerConfig, optimizer: optax.GradientTransformation, seed: int
-) -> TrainState:
-    """Fresh weights from the seed; under jit, each is born on its devices."""
-    model = RewardModel(jax.random.key(seed), config)
+def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step; under jit, moments are born on their weights' devices."""
     none = jnp.zeros((), jnp.int32)
     return TrainState(model, optimizer.init(model), none, none)
 

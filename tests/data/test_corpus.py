@@ -103,7 +103,7 @@ def test_equal_corpora_have_equal_fingerprints_and_others_another(tmp_path, text
 
 
 def test_the_fingerprint_hangs_on_every_token_of_a_block(tmp_path):
-    one_byte_each = train_tokens([], 257)
+    one_byte_each = train_tokens([], 258)
     texts = ["aaaaaaa"] + ["a" * n + "b" + "a" * (6 - n) for n in range(7)]
     prints = {
         write_corpus([text], tmp_path / text, one_byte_each, 8, {}).fingerprint for text in texts

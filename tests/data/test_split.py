@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbs_jax.data.split import SentenceEnds, SplitConfig, Splitter
+from rbs_jax.data.split import Halves, SentenceEnds, SplitConfig, Splitter, wrapped
+from rbs_jax.data.template import Wrapping
 from rbs_jax.data.tokens import Tokens, train_tokens
 from rbs_jax.errors import UserError
 
@@ -13,7 +14,7 @@ TEXT = 'One. Two is longer! "Three?" 3.5 apples (e.g. four).\n\nA heading\n\nFiv
 @pytest.fixture(scope="module")
 def prose():
     """A tokenizer of bytes: every character of TEXT is an id of its own."""
-    return train_tokens([TEXT], 257)
+    return train_tokens([TEXT], 258)
 
 
 def blocks(count, length, seed=0):
@@ -152,6 +153,42 @@ def test_the_share_of_blocks_with_a_sentence_end_in_reach_is_told(prose, tokens)
     config = SplitConfig(7, 1, "sentence", reach=2)
     assert Splitter(config, 0, prose).share_at_sentence_ends(rows) == pytest.approx(2 / 3)
     assert Splitter(SplitConfig(7, 1), 0, tokens).share_at_sentence_ends(rows) is None
+
+
+def halves_of(prefixes, lengths, suffixes):
+    return Halves(*(np.array(x, np.int32) for x in (prefixes, lengths, suffixes)))
+
+
+def test_a_template_stands_around_prefixes_of_any_length_and_behind_suffixes():
+    halves = halves_of([[1, 2, 3], [4, 0, 0], [5, 6, 0]], [3, 1, 2], [[7, 8], [9, 10], [11, 12]])
+    prefixes, lengths, suffixes = wrapped(halves, Wrapping([20, 21], [30], [40, 41]))
+    assert prefixes.tolist() == [
+        [20, 21, 1, 2, 3, 30],
+        [20, 21, 4, 30, 0, 0],
+        [20, 21, 5, 6, 30, 0],
+    ]
+    assert lengths.tolist() == [6, 4, 5]
+    assert suffixes.tolist() == [[7, 8, 40, 41], [9, 10, 40, 41], [11, 12, 40, 41]]
+    assert {x.dtype for x in (prefixes, lengths, suffixes)} == {np.dtype(np.int32)}
+
+
+@pytest.mark.parametrize(
+    ("wrapping", "prefix", "suffix"),
+    [
+        (Wrapping([], [], []), [[1, 2], [3, 0]], [[7], [8]]),
+        (Wrapping([20], [], []), [[20, 1, 2], [20, 3, 0]], [[7], [8]]),
+        (Wrapping([], [30, 31], []), [[1, 2, 30, 31], [3, 30, 31, 0]], [[7], [8]]),
+        (Wrapping([], [], [40]), [[1, 2], [3, 0]], [[7, 40], [8, 40]]),
+    ],
+)
+def test_a_template_may_lack_any_part(wrapping, prefix, suffix):
+    halves = halves_of([[1, 2], [3, 0]], [2, 1], [[7], [8]])
+    prefixes, lengths, suffixes = wrapped(halves, wrapping)
+    assert prefixes.tolist() == prefix
+    added = len(wrapping.before) + len(wrapping.between)
+    assert lengths.tolist() == [2 + added, 1 + added]
+    assert suffixes.tolist() == suffix
+    assert halves.prefixes.tolist() == [[1, 2], [3, 0]]
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,36 @@ import numpy as np
 
 def reward(model, ids):
     """The reward of a text, from the weights of a RewardModel, in float64."""
-    config = model.trunk.config
-    weights = {}
-    blocks = model.trunk.blocks
-    to = lambda p: np.asarray(p[...], np.float64)  # noqa: E731
-    weights["embedding"] = to(model.trunk.embedding)
-    x = weights["embedding"][np.asarray(ids)]
+    return float(hidden(model.trunk, ids)[-1] @ to(model.head))
+
+
+def log_probs(model, ids):
+    """The log-probability of each id but the first, from the weights of a LanguageModel."""
+    head = model.head.weight
+    logits = hidden(model.trunk, ids)[:-1] @ to(model.trunk.embedding if head is None else head).T
+    own = logits[np.arange(len(ids) - 1), np.asarray(ids)[1:]]
+    return own - np.log(np.exp(logits).sum(-1))
+
+
+def hidden(trunk, ids):
+    """The state at each position behind the final norm."""
+    config, blocks = trunk.config, trunk.blocks
+    x = to(trunk.embedding)[np.asarray(ids)]
     for layer in range(config.num_layers):
-        attention, mlp = blocks.attention, blocks.mlp
+        mlp = blocks.mlp
         h = norm(x, to(blocks.attention_norm)[layer], config.norm_eps)
-        x = x + attend(h, attention, layer, config, to)
+        x = x + attend(h, blocks.attention, layer, config)
         h = norm(x, to(blocks.mlp_norm)[layer], config.norm_eps)
         gate = h @ to(mlp.gate)[layer]
         x = x + (gate / (1 + np.exp(-gate)) * (h @ to(mlp.up)[layer])) @ to(mlp.down)[layer]
-    return float(norm(x[-1], to(model.trunk.final_norm), config.norm_eps) @ to(model.head))
+    return norm(x, to(trunk.final_norm), config.norm_eps)
 
 
-def attend(h, attention, layer, config, to):
+def to(parameter):
+    return np.asarray(parameter[...], np.float64)
+
+
+def attend(h, attention, layer, config):
     length = len(h)
     out = np.zeros((length, config.width))
     per_kv = config.num_heads // config.num_kv_heads
@@ -39,9 +52,10 @@ def attend(h, attention, layer, config, to):
             k = norm(k, to(attention.norms.key)[layer], config.norm_eps)
         q, k = rope(q, config), rope(k, config)
         for t in range(length):
-            logits = k[: t + 1] @ q[t] / np.sqrt(config.head_dim)
+            seen = range(max(0, t + 1 - (config.sliding_window or length)), t + 1)
+            logits = k[seen] @ q[t] / np.sqrt(config.head_dim)
             p = np.exp(logits - logits.max())
-            out[t] += (p / p.sum()) @ v[: t + 1] @ to(attention.out)[layer][kv, query]
+            out[t] += (p / p.sum()) @ v[seen] @ to(attention.out)[layer][kv, query]
     return out
 
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from rbs_jax.model import reward as reward_model
 from rbs_jax.model.config import RopeScaling
-from rbs_jax.model.reward import init_reward_model
+from rbs_jax.model.kinds import fresh
+from rbs_jax.model.reward import RewardModel
 from rbs_jax.sharding import MeshConfig, make_mesh
+from tests.model.noise import noisy
 from tests.model.reference import reward
 from tests.tiny import TINY, random_tokens
 
@@ -22,20 +24,12 @@ FAMILIES = {
     "llama": {"rope_scaling": RopeScaling(8.0, 1.0, 4.0, 16), "rope_theta": 100.0},
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True, "head_dim": 8},
-    "mistral": {"num_kv_heads": 1},
+    "mistral": {"num_kv_heads": 1, "sliding_window": 4},
 }
 
 
 def noisy_model(config=TINY):
-    """Noise on every weight, so that no scale is 1 and no bias is 0; drawn on the ambient mesh."""
-    chance = np.random.default_rng(0)
-    model = jax.eval_shape(lambda: reward_model.RewardModel(jax.random.key(0), config))
-
-    def draw(like):
-        noise = 0.3 * chance.normal(size=like.shape) + (like.ndim == 1)
-        return jax.device_put(noise.astype(np.float32), jax.typeof(like).sharding.spec)
-
-    return jax.tree.map(draw, model)
+    return noisy(RewardModel, config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,9 +42,11 @@ def test_score_is_that_of_a_plain_decoder(family, mesh):
 
 
 @cache
-def _float64():
+def _float64(window):
     """Compiled once for all examples: shapes stay, lengths and ids change."""
-    config = dataclasses.replace(TINY, dtype="float64", qk_norm=True, qkv_bias=True)
+    config = dataclasses.replace(
+        TINY, dtype="float64", qk_norm=True, qkv_bias=True, sliding_window=window
+    )
     model = noisy_model(config)
     model = jax.tree.map(lambda x: x.astype(jnp.float64), model)
     weights = np.random.default_rng(3).normal(size=(1, 2, 3))
@@ -80,17 +76,69 @@ def _pairs(tokens):
     return jnp.array(rows)[None, :, None], jnp.array(lengths)[None, :, None]
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("window", [None, 3, 5])
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), own=st.booleans())
-def test_grid_equals_each_pair_alone_in_values_and_gradients(seed, own):
+def test_grid_equals_each_pair_alone_in_values_and_gradients(window, seed, own):
+    """Prefixes have up to 5 ids, suffixes up to 4."""
     tokens = random_tokens(seed, prefixes=2, suffixes=3, own=own)
     with jax.enable_x64(True), jax.set_mesh(make_mesh(MeshConfig())):
-        model, fast, slow = _float64()
+        model, fast, slow = _float64(window)
         (_, rewards), ours = fast(model, tokens)
         (_, expected), theirs = slow(model, *_pairs(tokens))
         np.testing.assert_allclose(rewards.ravel(), expected.ravel(), rtol=1e-10, atol=1e-12)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("window", [1, 4, 5, 8])
+def test_a_windowed_grid_scores_as_a_plain_decoder_with_that_window(window, mesh):
+    tokens = random_tokens(3, prefixes=3, suffixes=3)
+    model = noisy_model(dataclasses.replace(TINY, sliding_window=window))
+    rewards = score_grid(model, tokens)
+    for p in range(3):
+        for s in range(3):
+            ids = [*tokens.prefixes[0, p][: tokens.prefix_lengths[0, p]]]
+            ids += [*tokens.suffixes[0, s][: tokens.suffix_lengths[0, s]]]
+            assert rewards[0, p, s] == pytest.approx(reward(model, ids), rel=1e-3, abs=1e-5)
+
+
+def test_a_window_as_long_as_the_text_changes_nothing_and_a_shorter_one_does(mesh):
+    tokens = random_tokens(3, full=True)
+    scored = {
+        window: score_grid(noisy_model(dataclasses.replace(TINY, sliding_window=window)), tokens)
+        for window in (None, 8, 9, 50)
+    }
+    np.testing.assert_array_equal(scored[9], scored[None])
+    np.testing.assert_array_equal(scored[50], scored[None])
+    assert (scored[8] != scored[None]).all()
+
+
+@pytest.mark.parametrize("window", [1, 4, 6, 9])
+def test_one_layer_reads_the_latest_positions_of_its_window_and_no_other(window, mesh):
+    """Every position has an id of its own, as below; the suffix ends at position 4 + 4 - 1."""
+    tokens = random_tokens(0, prefixes=1, suffixes=1)
+    ids = np.arange(9, dtype=np.int32)
+    tokens = tokens._replace(
+        prefixes=ids[None, None, :5],
+        prefix_lengths=np.array([[4]], np.int32),
+        suffixes=ids[None, None, 5:],
+        suffix_lengths=np.array([[4]], np.int32),
+    )
+    model = noisy_model(dataclasses.replace(TINY, num_layers=1, sliding_window=window))
+    gradient = jax.jit(jax.grad(lambda model: score_grid(model, tokens).sum()))(model)
+    read = np.abs(gradient.trunk.embedding[...]).sum(-1)
+    text = [0, 1, 2, 3, 5, 6, 7, 8]
+    assert set(np.flatnonzero(read)) == set(text[-window:])
+
+
+def test_the_offset_is_added_to_every_reward_and_is_no_weight(mesh):
+    tokens = random_tokens(2)
+    plain, moved = noisy_model(), noisy_model(dataclasses.replace(TINY, head_offset=1.5))
+    np.testing.assert_allclose(
+        score_grid(moved, tokens), score_grid(plain, tokens) + 1.5, rtol=1e-6
+    )
+    assert len(jax.tree.leaves(moved)) == len(jax.tree.leaves(plain))
 
 
 def test_a_score_depends_on_its_own_prefix_and_suffix_and_nothing_else(mesh):
@@ -178,7 +226,7 @@ def test_bfloat16_scores_are_float32_and_near(mesh):
 
 def test_fresh_norm_scales_are_1_biases_0_and_the_rest_drawn_one_by_one(mesh):
     config = dataclasses.replace(TINY, qk_norm=True, qkv_bias=True)
-    model = init_reward_model(jax.random.key(0), config)
+    model = fresh(RewardModel, 0, config)
     drawn = []
     for path, weight in jax.tree_util.tree_leaves_with_path(model):
         name = jax.tree_util.keystr(path)
@@ -203,7 +251,7 @@ def test_biases_and_head_norms_are_there_where_a_family_has_them(family, mesh):
 def test_weights_are_sharded_as_their_letters_say():
     mesh = make_mesh(MeshConfig(data=1, fsdp=4, tensor=2))
     with jax.set_mesh(mesh):
-        model = init_reward_model(jax.random.key(0), TINY)
+        model = fresh(RewardModel, 0, TINY)
     query = model.trunk.blocks.attention.query[...]
     assert tuple(query.sharding.spec) == (None, "fsdp", "tensor", None, None)
     assert query.addressable_shards[0].data.size == query.size // 8
@@ -213,5 +261,5 @@ def test_the_same_seed_gives_the_same_weights_on_every_mesh():
     weights = []
     for shape in ((1, 1, 1), (1, 4, 2)):
         with jax.set_mesh(make_mesh(MeshConfig(*shape))):
-            weights.append(jax.device_get(init_reward_model(jax.random.key(0), TINY)))
+            weights.append(jax.device_get(fresh(RewardModel, 0, TINY)))
     jax.tree.map(np.testing.assert_array_equal, *weights)

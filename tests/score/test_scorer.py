@@ -12,7 +12,8 @@ from rbs_jax.model.reward import RewardModel, score_grid, scores
 from rbs_jax.score import files
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import Checkpoints, LoadedModel
+from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.models import LoadedModel
 from rbs_jax.train.state import TrainState
 from tests.tiny import TINY, made_up_documents
 

@@ -8,16 +8,13 @@ import pytest
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, make_optimizer
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import (
-    Checkpoints,
-    find_checkpoint,
-    load_model,
-    read_experiment,
-)
+from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.feed import IN_BATCH, place
+from rbs_jax.train.models import find_model, load_model
 from rbs_jax.train.state import abstract, init_state
 from rbs_jax.train.step import make_step
 from tests.tiny import TINY, random_batch
@@ -26,7 +23,7 @@ OPTIMIZER = make_optimizer(OptimConfig(), steps=9, updates_per_step=1)
 
 
 def init():
-    return init_state(TINY, OPTIMIZER, 0)
+    return init_state(RewardModel(jax.random.key(0), TINY), OPTIMIZER)
 
 
 def trained(mesh, steps, checkpoints=None):
@@ -68,17 +65,17 @@ def test_a_save_under_way_is_untouched_by_later_steps(tmp_path, mesh):
 def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, mesh):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         trained(mesh, 4, checkpoints)
-    assert find_checkpoint(str(tmp_path)) == (tmp_path, 4)
-    assert find_checkpoint(f"{tmp_path}@3") == (tmp_path, 3)
+    assert find_model(str(tmp_path))[:2] == (tmp_path, 4)
+    assert find_model(f"{tmp_path}@3")[:2] == (tmp_path, 3)
     with pytest.raises(UserError, match="here are 3, 4"):
-        find_checkpoint(f"{tmp_path}@1")
+        find_model(f"{tmp_path}@1")
 
 
 def test_a_checkpoint_that_lacks_an_item_is_not_whole(tmp_path, mesh):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         trained(mesh, 2, checkpoints)
     shutil.rmtree(tmp_path / "checkpoints" / "2" / "opt")
-    assert find_checkpoint(str(tmp_path)) == (tmp_path, 1)
+    assert find_model(str(tmp_path))[:2] == (tmp_path, 1)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.newest() == 1
 
@@ -97,7 +94,7 @@ def measured(folder, mesh, accuracies, keep):
 def test_the_best_is_kept_beside_the_newest(tmp_path, mesh):
     kept = measured(tmp_path, mesh, [0.5, 0.7, None, 0.6, None], keep=2)
     assert kept == ([2, 4, 5], 2)
-    assert find_checkpoint(f"{tmp_path}@best") == (tmp_path, 2)
+    assert find_model(f"{tmp_path}@best")[:2] == (tmp_path, 2)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.metrics(2) == {"same_document": 0.7, "reward_mean": 0.5}
         assert checkpoints.metrics(5) == {}
@@ -108,24 +105,24 @@ def test_where_none_was_measured_there_is_no_best(tmp_path, mesh):
     with pytest.raises(
         UserError, match=r"no checkpoint was measured; train with --train\.best-every"
     ):
-        find_checkpoint(f"{tmp_path}@best")
+        find_model(f"{tmp_path}@best")
 
 
 def test_init_names_the_fresh_weights_of_the_run(tmp_path, mesh):
     experiment = Experiment(model=dataclasses.replace(TINY, max_positions=128), seed=3)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, trained(mesh, 1), {"next_step": 1}, experiment, {})
-    train_tokens(["words"], 257).save(tmp_path)
-    folder, step = find_checkpoint(f"{tmp_path}@init")
-    assert read_experiment(folder, step) == experiment
-    got = load_model(folder, step, experiment, mesh).model
-    fresh = jax.jit(lambda: init_state(experiment.model, OPTIMIZER, 3).model)()
+    train_tokens(["words"], 258).save(tmp_path)
+    found = find_model(f"{tmp_path}@init")
+    assert found == (tmp_path, 0, experiment)
+    got = load_model(found, mesh).model
+    fresh = jax.jit(lambda: RewardModel(jax.random.key(3), experiment.model))()
     jax.tree.map(np.testing.assert_array_equal, got, fresh)
 
 
 def test_no_run_and_no_checkpoint_are_told_apart(tmp_path):
-    with pytest.raises(UserError, match="no run here"):
-        find_checkpoint(str(tmp_path))
+    with pytest.raises(UserError, match="no model here"):
+        find_model(str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no whole checkpoint"):
-        find_checkpoint(str(tmp_path))
+        find_model(str(tmp_path))

@@ -9,9 +9,12 @@ from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.grid import make_batch
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.template import Template, TemplateConfig
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.model.reward import init_reward_model
+from rbs_jax.model.kinds import fresh
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.model.reward import RewardModel
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train import heldout as module
 from rbs_jax.train.heldout import (
@@ -22,6 +25,8 @@ from rbs_jax.train.heldout import (
     bootstrap,
     word_overlap,
 )
+from tests.model.noise import noisy
+from tests.model.reference import log_probs, reward
 from tests.tiny import TINY, made_up_documents
 
 SPLIT = SplitConfig(8, 8)
@@ -45,7 +50,7 @@ def prose(tmp_path_factory):
 
 @pytest.fixture
 def model(mesh):
-    return init_reward_model(jax.random.key(0), dataclasses.replace(TINY, vocab_size=300))
+    return fresh(RewardModel, 0, dataclasses.replace(TINY, vocab_size=300))
 
 
 def test_word_overlap_by_hand():
@@ -190,7 +195,7 @@ def test_without_a_same_document_pair_a_summary_has_the_scale_alone(
     tmp_path, model, mesh, monkeypatch
 ):
     texts = [letter * 15 for letter in "abcdefgh"]
-    write_corpus(texts, tmp_path / "apart", train_tokens(texts, 257), 16, {})
+    write_corpus(texts, tmp_path / "apart", train_tokens(texts, 258), 16, {})
     apart = Heldout(Corpus(tmp_path / "apart"), SPLIT, HeldoutConfig(4), seed=0)
     rewards = np.arange(2 * 16).reshape(2, 4, 4).astype(np.float32)
     monkeypatch.setattr(module, "_rewards", lambda *_: rewards)
@@ -209,10 +214,64 @@ def test_figures_do_not_depend_on_how_many_grids_are_scored_at_once(corpora):
         mesh = make_mesh(MeshConfig(*shape))
         with jax.set_mesh(mesh):
             config = dataclasses.replace(TINY, vocab_size=300)
-            figures.append(heldout.figures(init_reward_model(jax.random.key(0), config), mesh))
+            figures.append(heldout.figures(fresh(RewardModel, 0, config), mesh))
     assert figures[0] == figures[1]
 
 
 def test_a_corpus_smaller_than_a_grid_is_refused(corpora):
     with pytest.raises(UserError, match="fewer than the 100000"):
         Heldout(Corpus(corpora / "test"), SPLIT, HeldoutConfig(100_000), seed=0)
+
+
+TINY_300 = dataclasses.replace(TINY, vocab_size=300)
+HUMAN_ASSISTANT = TemplateConfig("human_assistant")
+
+
+def texts_of(batch):
+    """The place of each pair [g, p, s], the ids of its prefix, and those of its suffix."""
+    tokens = batch.tokens
+    for g, p, s in np.ndindex(batch.negatives.shape):
+        prefix = tokens.prefixes[g, p][: tokens.prefix_lengths[g, p]]
+        yield (g, p, s), [*prefix], [*tokens.suffixes[g, s][: tokens.suffix_lengths[g, s]]]
+
+
+def test_a_language_models_figures_are_those_of_mean_log_probabilities(corpora, mesh):
+    heldout = Heldout(Corpus(corpora / "train"), SPLIT, HeldoutConfig(4, 5), seed=0)
+    model = noisy(LanguageModel, TINY_300)
+    figures = heldout.figures(model, mesh)
+    for name in MEASURES:
+        batch = heldout._grids[name].batch
+        likelihoods = np.zeros(batch.negatives.shape)
+        for at, prefix, suffix in texts_of(batch):
+            likelihoods[at] = log_probs(model, prefix + suffix)[-len(suffix) :].mean()
+        assert figures[name] == _figure(likelihoods, batch)
+    assert heldout.summary(model, mesh)["reward_mean"] < 0
+
+
+def test_likelihoods_do_not_depend_on_the_mesh(corpora):
+    heldout = Heldout(Corpus(corpora / "train"), SPLIT, HeldoutConfig(4, 6), seed=0)
+    batch, likelihoods = heldout._grids["in_batch"].batch, []
+    for shape in ((1, 1, 1), (2, 2, 2)):
+        mesh = make_mesh(MeshConfig(*shape))
+        with jax.set_mesh(mesh):
+            likelihoods.append(module._rewards(noisy(LanguageModel, TINY_300), batch, mesh))
+    np.testing.assert_allclose(likelihoods[1], likelihoods[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("breakpoint_", ["fixed", "random"])
+def test_a_template_stands_around_heldout_texts_and_the_reward_is_read_behind_it(
+    corpora, mesh, breakpoint_
+):
+    corpus, config = Corpus(corpora / "train"), HeldoutConfig(4, 2, breakpoint_)
+    wrapping = Template(HUMAN_ASSISTANT, corpus.tokens()).wrapping()
+    plain = Heldout(corpus, MOVED, config, seed=0)
+    heldout = Heldout(corpus, MOVED, config, 0, HUMAN_ASSISTANT)
+    model = noisy(RewardModel, TINY_300)
+    for name in ("in_batch", "same_document"):
+        batch, pairs = heldout._grids[name].batch, texts_of(plain._grids[name].batch)
+        rewards = module._rewards(model, batch, mesh)
+        for at, prefix, suffix in pairs:
+            text = wrapping.before + prefix + wrapping.between + suffix + wrapping.after
+            assert rewards[at] == pytest.approx(reward(model, text), rel=1e-3, abs=1e-4)
+        np.testing.assert_array_equal(batch.negatives, plain._grids[name].batch.negatives)
+    assert heldout.controls() == plain.controls(), "controls read text and lengths without it"

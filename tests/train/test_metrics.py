@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from rbs_jax.data.grid import GridConfig
-from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
@@ -71,7 +70,7 @@ def test_speeds_by_hand(monkeypatch):
     """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
     now = iter([100.0, 111.0])
     monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
-    clock = Clock(GridConfig(prefixes=3, grids_per_step=2), SplitConfig(5, 7), start=10)
+    clock = Clock(Work(pairs=18, unique_tokens=72, tokens=156), start=10)
     clock.leave_out(3.0)
     assert clock.lap(14, waited=2.0) == {
         "seconds": 8.0,

@@ -3,17 +3,22 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from rbs_jax.model import language
+from rbs_jax.model.kinds import fresh
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig, grid_metrics
 from rbs_jax.optim import OptimConfig, make_optimizer
-from rbs_jax.shapes import GridBatch
+from rbs_jax.shapes import GridBatch, TokenBlocks
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.feed import IN_BATCH, place
+from rbs_jax.train.feed import BLOCKS, IN_BATCH, place
 from rbs_jax.train.state import init_state
-from rbs_jax.train.step import loss_and_rewards, make_step
+from rbs_jax.train.step import is_target, loss_and_rewards, loss_and_targets, make_step
 from tests.tiny import TINY, random_batch
 
 GOLDEN = Path(__file__).with_name("golden_first_steps.json")
@@ -23,7 +28,9 @@ MESHES = [(1, 1, 1), (8, 1, 1), (2, 2, 2), (1, 4, 2)]
 def gradients(shape, batch, grids):
     mesh = make_mesh(MeshConfig(*shape))
     with jax.set_mesh(mesh):
-        model = jax.jit(lambda: init_state(TINY, optax.identity(), 0).model)()
+        model = jax.jit(
+            lambda: init_state(RewardModel(jax.random.key(0), TINY), optax.identity()).model
+        )()
         batch = place(IN_BATCH, batch, mesh, grids)
         function = jax.jit(jax.value_and_grad(loss_and_rewards, has_aux=True), static_argnums=2)
         (loss, r_GPS), grads = function(model, batch, ObjectiveConfig())
@@ -54,16 +61,86 @@ def test_gradients_of_grids_are_the_mean_of_single_grids():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), both, mean)
 
 
+UNTIED = dataclasses.replace(TINY, tied_embeddings=False)
+
+
+def random_blocks(seed, grids=1, prefixes=3, length=11, vocab=64, end_every=4):
+    """Blocks of random ids, whose documents have `end_every` ids on average."""
+    chance = np.random.default_rng(seed)
+    shape = (grids, prefixes, length)
+    ends = chance.random(shape) < 1 / end_every
+    segments = np.cumsum(ends, axis=-1, dtype=np.int32)
+    return TokenBlocks(chance.integers(vocab, size=shape).astype(np.int32), segments)
+
+
+def language_gradients(shape, blocks):
+    mesh = make_mesh(MeshConfig(*shape))
+    with jax.set_mesh(mesh):
+        model = fresh(LanguageModel, 0, UNTIED)
+        blocks = place(BLOCKS, blocks, mesh, len(blocks.tokens))
+        function = jax.jit(jax.value_and_grad(loss_and_targets, has_aux=True))
+        return jax.device_get(function(model, blocks))
+
+
+@pytest.mark.slow
+def test_every_mesh_gives_the_same_language_loss_and_gradients(capfd, monkeypatch):
+    monkeypatch.setattr(language, "LOGITS_BYTES", 3 * 64 * 64 * 4)  # 3 positions at a time
+    blocks = random_blocks(0, grids=8, prefixes=8)
+    (loss, targets), grads = language_gradients((1, 1, 1), blocks)
+    assert targets == (np.diff(blocks.segments) == 0).sum()
+    for shape in ((2, 2, 2), (8, 1, 1)):
+        (other_loss, other_targets), other_grads = language_gradients(shape, blocks)
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        assert other_targets == targets
+        compared = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-7)  # noqa: E731
+        jax.tree.map(compared, other_grads, grads)
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+def test_placed_blocks_are_spread_over_grids_and_prefixes():
+    mesh, blocks = make_mesh(MeshConfig(2, 2, 2)), random_blocks(0, grids=2, prefixes=4)
+    placed = place(BLOCKS, blocks, mesh, 2)
+    jax.tree.map(np.testing.assert_array_equal, placed, blocks)
+    assert {tuple(x.sharding.spec) for x in placed} == {("data", "fsdp", None)}
+
+
+def test_a_token_is_a_target_where_its_document_stands_before_it():
+    segments = np.array([[[0, 0, 1, 2, 2, 2], [0, 0, 0, 0, 0, 1]]], np.int32)
+    blocks = TokenBlocks(jnp.zeros_like(segments), jnp.asarray(segments))
+    assert is_target(blocks).tolist() == [
+        [[True, False, False, True, True], [True, True, True, True, False]]
+    ]
+
+
+def test_the_loss_and_gradient_of_blocks_are_means_over_their_targets():
+    """A grid of few targets counts for less than one of many."""
+    few, many = random_blocks(0, end_every=1.5), random_blocks(1, end_every=9)
+    both = TokenBlocks(*map(np.concatenate, zip(few, many, strict=True)))
+    (loss, targets), grads = language_gradients((1, 1, 1), both)
+    ((loss0, n0), grads0), ((loss1, n1), grads1) = (
+        language_gradients((1, 1, 1), blocks) for blocks in (few, many)
+    )
+    assert 0 < n0 < n1 / 1.5
+    assert targets == n0 + n1
+    assert loss == pytest.approx((n0 * loss0 + n1 * loss1) / (n0 + n1), rel=1e-5)
+    mean = jax.tree.map(lambda a, b: (n0 * a + n1 * b) / (n0 + n1), grads0, grads1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), grads, mean)
+
+
 def steps(optim, batches, shape=(1, 1, 1), state=None):
     """The state after a step on each batch, from fresh weights unless told, and each's metrics."""
     mesh = make_mesh(MeshConfig(*shape))
+    of_blocks = isinstance(batches[0], TokenBlocks)
+    kind, config = (LanguageModel, UNTIED) if of_blocks else (RewardModel, TINY)
+    objective = ObjectiveConfig("causal_lm") if of_blocks else ObjectiveConfig()
+    letters = BLOCKS if of_blocks else IN_BATCH
     with jax.set_mesh(mesh):
         optimizer = make_optimizer(optim, steps=len(batches), updates_per_step=1)
         if state is None:
-            state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
-        step, told = make_step(optimizer, ObjectiveConfig(), optim), []
+            state = jax.jit(lambda: init_state(kind(jax.random.key(0), config), optimizer))()
+        step, told = make_step(optimizer, objective, optim), []
         for batch in batches:
-            state, metrics = step(state, place(IN_BATCH, batch, mesh, len(batch.positive)))
+            state, metrics = step(state, place(letters, batch, mesh, len(batch[1])))
             told.append(jax.device_get(metrics))
         return jax.device_get(state), told
 
@@ -96,14 +173,52 @@ POISON = 63
 """An id whose embedding is no number."""
 
 
-def poisoned_state(optim):
+def poisoned_state(optim, batch=None):
     def poison(path, x):
         if jax.tree_util.keystr(path).startswith(".trunk.embedding"):
             return np.where(np.arange(len(x))[:, None] == POISON, np.nan, x)
         return x
 
-    state, _ = steps(optim, [random_batch(0, vocab=POISON)])
+    state, _ = steps(optim, [batch or random_batch(0, vocab=POISON)])
     return state._replace(model=jax.tree_util.tree_map_with_path(poison, state.model))
+
+
+def test_a_step_on_blocks_tells_their_loss_and_targets_and_lowers_it():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    blocks = random_blocks(0)
+    _, (first, *_, last) = steps(optim, [blocks] * 12)
+    assert set(first) == {"loss", "targets", "grad_norm", "skipped_updates", "skipped_in_a_row"}
+    (loss, targets), grads = language_gradients((1, 1, 1), blocks)
+    assert first["loss"] == pytest.approx(loss, rel=1e-5)
+    assert loss == pytest.approx(np.log(64), rel=0.05)
+    assert first["targets"] == targets
+    assert first["grad_norm"] == pytest.approx(float(optax.global_norm(grads)), rel=1e-4)
+    assert last["loss"] < 0.9 * first["loss"]
+    assert last["skipped_updates"] == 0
+
+
+def test_blocks_without_a_target_change_nothing_and_are_no_fault():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.5)
+    blocks = random_blocks(0)
+    none = blocks._replace(segments=np.broadcast_to(np.arange(11, dtype=np.int32), (1, 3, 11)))
+    once, _ = steps(optim, [blocks])
+    after, (_, metrics) = steps(optim, [blocks, none])
+    jax.tree.map(np.testing.assert_array_equal, after, once)
+    assert (metrics["loss"], metrics["targets"], metrics["skipped_updates"]) == (0, 0, 0)
+
+
+def test_blocks_whose_gradient_is_not_finite_change_nothing_and_are_counted():
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    good, bad = (random_blocks(seed, vocab=POISON, end_every=99) for seed in (0, 1))
+    bad.tokens[0, 1, 2] = POISON
+    before = poisoned_state(optim, good)
+    after, (_, metrics) = steps(optim, [bad, bad], state=before)
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (2, 2)
+    moved, (_, metrics) = steps(optim, [bad, good], state=before)
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
+    assert (moved.model.head.weight[...] != before.model.head.weight[...]).any()
+    assert np.isfinite(metrics["loss"])
 
 
 def poisoned_batch(row):
@@ -187,7 +302,9 @@ def test_what_is_frozen_stays_and_has_no_moments(freeze, held):
 
 def init_of(config):
     with jax.set_mesh(make_mesh(MeshConfig())):
-        model = jax.jit(lambda: init_state(config, optax.identity(), 0).model)()
+        model = jax.jit(
+            lambda: init_state(RewardModel(jax.random.key(0), config), optax.identity()).model
+        )()
     return jax.device_get(model)
 
 
@@ -198,7 +315,7 @@ def first_steps(shape):
         optimizer = make_optimizer(
             OptimConfig(learning_rate=1e-2, warmup_steps=1), steps=3, updates_per_step=1
         )
-        state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
+        state = jax.jit(lambda: init_state(RewardModel(jax.random.key(0), TINY), optimizer))()
         step = make_step(optimizer, ObjectiveConfig(), OptimConfig())
         records = []
         for number in range(3):
@@ -220,7 +337,7 @@ def test_first_steps_are_golden(shape):
 
 def test_the_state_is_donated_and_a_new_one_takes_its_place(mesh):
     optimizer = make_optimizer(OptimConfig(), steps=3, updates_per_step=1)
-    state = jax.jit(lambda: init_state(TINY, optimizer, 0))()
+    state = jax.jit(lambda: init_state(RewardModel(jax.random.key(0), TINY), optimizer))()
     batch = place(IN_BATCH, random_batch(0), mesh, 1)
     after, _ = make_step(optimizer, ObjectiveConfig(), OptimConfig())(state, batch)
     assert jax.tree.leaves(state)[0].is_deleted()

@@ -1,0 +1,32 @@
+"""Qwen2.5 7B Instruct by our recipe, that of configs/llama32_1b.py.
+
+Not run here: no weights, no accelerator. Chips, hours and what to expect are not measured.
+The learning rate is a guess, tuned on nothing. For comparison: the paper's recipe
+(configs/paper_qwen25_7b.py) is reported at 73.8 on RewardBench and 57.0 on RewardBench 2.
+These are the paper's weights too, an instruct model; here text stays plain, without its chat
+template.
+
+Memory of each of 16 devices, by arithmetic alone: 7.1 GB of weights, gradients and moments,
+13.4 GB of layer inputs, and of one layer's attention several arrays of 11.3 GB where its
+float32 logits are held whole. So no v5e:4x4 (16 GB a chip): take chips with more memory.
+
+Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
+hf download Qwen/Qwen2.5-7B-Instruct --local-dir backbones/qwen25_7b
+rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
+    --tokenizer backbones/qwen25_7b --block-length 1536
+rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
+    --tokenizer backbones/qwen25_7b --block-length 1536
+rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
+    --tokenizer backbones/qwen25_7b --block-length 1536
+rbs train configs/qwen25_7b.py
+"""
+
+import dataclasses
+
+from llama32_1b import experiment as ours
+
+from rbs_jax.model.backbones import QWEN25_7B
+
+experiment = dataclasses.replace(
+    ours, model=dataclasses.replace(QWEN25_7B, init="backbones/qwen25_7b")
+)

@@ -1,0 +1,30 @@
+"""Qwen3 0.6B by our recipe, that of configs/llama32_1b.py.
+
+Not run here: no weights, no accelerator. Chips, hours and what to expect are not measured.
+The learning rate is a guess, tuned on nothing. The paper has no figures for this backbone.
+
+Memory of each of 16 devices, by arithmetic alone: 0.6 GB of weights, gradients and moments,
+3.8 GB of layer inputs, and of one layer's attention several arrays of 6.4 GB where its
+float32 logits are held whole. That leaves too little of a v5e's 16 GB: a v5e:4x4
+needs attention in tiles, or else take chips with more memory.
+
+Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
+hf download Qwen/Qwen3-0.6B --local-dir backbones/qwen3_0_6b
+rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
+    --tokenizer backbones/qwen3_0_6b --block-length 1536
+rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
+    --tokenizer backbones/qwen3_0_6b --block-length 1536
+rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
+    --tokenizer backbones/qwen3_0_6b --block-length 1536
+rbs train configs/qwen3_0_6b.py
+"""
+
+import dataclasses
+
+from llama32_1b import experiment as ours
+
+from rbs_jax.model.backbones import QWEN3_0_6B
+
+experiment = dataclasses.replace(
+    ours, model=dataclasses.replace(QWEN3_0_6B, init="backbones/qwen3_0_6b")
+)

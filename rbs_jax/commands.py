@@ -1,0 +1,223 @@
+"""The subcommands of `rbs`: one a class, each calling one function."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import tyro
+from tyro.conf import Positional
+
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment
+
+
+@runtime_checkable
+class Command(Protocol):
+    """Parsed arguments that know what to call."""
+
+    def run(self) -> int | None:
+        """Do it; a check that does not hold returns 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quickstart:
+    """The whole story on this machine in minutes, nothing downloaded."""
+
+    out: Path | None = None
+    """Folder for everything it makes; default runs/quickstart (runs/quickstart-fast if --fast)."""
+    fast: bool = False
+    """A first look in under a minute: the same model on less text, for a few steps."""
+
+    def run(self) -> None:
+        from rbs_jax.quickstart import quickstart
+
+        quickstart(
+            self.out or Path("runs/quickstart-fast" if self.fast else "runs/quickstart"), self.fast
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Turn text into a corpus of fixed-length blocks of ids."""
+
+    sources: Positional[tuple[str, ...]]
+    """.jsonl, .jsonl.gz, .jsonl.zst, .parquet and .txt files, folders of them, or globs."""
+    tokenizer: str
+    """A tokenizer.json, the folder that holds one (a corpus or a run does), or train:VOCAB."""
+    out: Path
+    """The corpus's folder; must not exist."""
+    block_length: int = 128
+    """Ids of a block, at least prefix + suffix [tokens]."""
+    text_field: str = "text"
+    """The .jsonl field or .parquet column that holds a document's text; a .txt file is one."""
+    strict: bool = False
+    """Refuse the first document that cannot be read, instead of leaving it out."""
+
+    def run(self) -> None:
+        from rbs_jax.prepare import prepare
+
+        if not self.sources:
+            raise UserError("rbs prepare: no SOURCE given")
+        made = prepare(
+            self.sources,
+            self.tokenizer,
+            self.out,
+            self.block_length,
+            self.text_field,
+            self.strict,
+        )
+        if lost := made.unreadable_document_count:
+            print(
+                f"rbs: left out {lost} documents that cannot be read; --strict refuses them",
+                file=sys.stderr,
+            )
+        print(
+            f"{self.out}: {made.document_count} documents "
+            f"({made.empty_document_count} empty and {lost} unreadable ones left out), "
+            f"{made.block_count} blocks of {made.block_length} tokens, "
+            f"{made.token_count} tokens ({made.dropped_token_count} left over), "
+            f"vocabulary {made.vocab_size}, fingerprint {made.fingerprint[:12]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a reward model; resumes by itself where the folder holds the run already."""
+
+    config: Positional[Path]
+    """A python file that defines `experiment = Experiment(...)`."""
+    out: Path | None = None
+    """The run's folder; default runs/ and the config's name."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
+    """Any field of the config, overridden for this run."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.report import heldout_table
+        from rbs_jax.train.loop import train
+
+        if self.config.suffix != ".py":
+            raise UserError(f"{self.config}: a config is a .py file")
+        out = self.out or Path("runs") / self.config.stem
+        result = train(self.experiment, out)
+        reported = result["reported"]
+        if reported is not None:
+            print(f"\n{reported}")
+            print(heldout_table(result[reported], result["untrained"], result["controls"]))
+        print(f"{out / 'result.json'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Reward every response of a .jsonl file."""
+
+    model: Positional[str]
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
+    Hugging Face folder."""
+    file: Positional[Path]
+    """Lines of {"prompt": str, "responses": [str, ...]}; a prompt may be a list of
+    {"role": str, "content": str}."""
+    out: Path
+    """The same lines with "scores": a number for each response, null for one beyond the context."""
+    form: Literal["plain", "chat", "human_assistant"] | None = None
+    """How prompt and response become one text; None as in training."""
+    close: bool = True
+    """With --form: whether what ends the response's turn is part of the text."""
+
+    def run(self) -> None:
+        from rbs_jax.data.template import TemplateConfig
+        from rbs_jax.score.files import score_file
+
+        template = None if self.form is None else TemplateConfig(self.form, self.close)
+        print(json.dumps(score_file(self.model, self.file, self.out, template)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Measure a model on a suite, beside its controls."""
+
+    model: Positional[str]
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
+    Hugging Face folder."""
+    suite: Positional[Literal["heldout"]]
+    """heldout: true continuations against others, on a corpus."""
+    data: Path
+    """The suite's data; for heldout a corpus."""
+    out: Path
+    """Folder for result.json."""
+    language_model: str | None = None
+    """A language MODEL whose likelihoods are a control beside the others."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.heldout import evaluate
+        from rbs_jax.eval.report import heldout_table
+
+        result = evaluate(self.model, self.data, self.out, self.language_model)["heldout"]
+        print(heldout_table(result["test"], result["untrained"], result["controls"]))
+        print(f"{self.out / 'result.json'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a model as transformers and vLLM load it, or as plain orbax does."""
+
+    model: Positional[str]
+    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
+    Hugging Face folder."""
+    out: Positional[Path]
+    """The folder to write; must not exist."""
+    format: Literal["hf", "orbax"] = "hf"
+    """hf: config.json, safetensors, tokenizer, chat template and model card; orbax: the float32
+    parameters as one item, and config.json."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the hf tensors; parameters are float32 here, so anything else rounds them."""
+    check: bool = False
+    """Score the same texts here and in transformers afterwards, as rbs check does (hf alone)."""
+
+    def run(self) -> int | None:
+        from rbs_jax.export.folder import export
+
+        if self.check and self.format != "hf":
+            raise UserError("--check compares with transformers: give --format hf")
+        print(json.dumps(export(self.model, self.out, self.format, self.dtype)))
+        return Check(self.model, self.out).run() if self.check else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Score the same texts here and in transformers; exit status 1 if they differ."""
+
+    model: Positional[str]
+    """A MODEL: a run's folder as in rbs score, or a Hugging Face folder."""
+    folder: Positional[Path]
+    """A Hugging Face folder: what rbs export wrote of the model, or where it comes from."""
+    tolerance: float | None = None
+    """Largest difference of two scores [reward]; None for 1e-4 with float32 tensors, 0.02 with
+    float16, 0.1 with bfloat16."""
+
+    def run(self) -> int | None:
+        from rbs_jax.export.check import check
+
+        result = check(self.model, self.folder, self.tolerance)
+        print(json.dumps(result))
+        if result["within"]:
+            return None
+        print(
+            f"rbs: scores differ by up to {result['largest_difference']:.2g}, "
+            f"tolerance {result['tolerance']:.2g}; ids are "
+            f"{'the same' if result['same_ids'] else 'not the same'}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "quickstart": Quickstart,
+    "prepare": Prepare,
+    "train": Train,
+    "score": Score,
+    "eval": Eval,
+    "export": Export,
+    "check": Check,
+}

@@ -1,0 +1,213 @@
+"""MODEL arguments: a run's folder or a Hugging Face folder, and what to start from it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from rbs_jax.convert.config import read_config
+from rbs_jax.convert.weights import Leaves, filled, head_offset, leaf_paths, read_weights
+from rbs_jax.data.template import TemplateConfig
+from rbs_jax.data.tokens import Tokens, load_tokens
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment, from_json
+from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.kinds import Model, fresh, shapes_of
+from rbs_jax.model.reward import RewardModel
+from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.state import abstract
+
+INIT = "init"
+"""FOLDER@init: what the run started from, step 0: a random head."""
+RECORD = "rbs_jax.json"
+"""What an exported Hugging Face folder says of the run that it comes from."""
+NOT_SIZES = ("dtype", "remat", "scan_unroll", "init_scale", "head_offset", "init")
+"""Fields of a model that are the user's choice, whatever it starts from."""
+
+
+class Found(NamedTuple):
+    """What a MODEL names."""
+
+    folder: Path
+    step: int | None
+    """Of a run; None for a Hugging Face folder."""
+    experiment: Experiment
+
+    def __str__(self) -> str:
+        """As a MODEL argument."""
+        return str(self.folder) if self.step is None else f"{self.folder}@{self.step or INIT}"
+
+
+class LoadedModel(NamedTuple):
+    """A trained model with all that is needed to score text with it."""
+
+    model: Model
+    experiment: Experiment
+    tokens: Tokens
+
+
+def find_model(name: str) -> Found:
+    """What a MODEL names: a Hugging Face folder, or a run.
+
+    FOLDER is a run's newest checkpoint, FOLDER@STEP another, FOLDER@best the best by
+    same-document accuracy on valid, and FOLDER@init (step 0) what the run started from.
+    A Hugging Face folder that `rbs export` wrote says how to score; of another, the
+    experiment holds defaults, its dtype, and its chat template where it has one.
+
+    Raises:
+      UserError: neither is there, the run has no such checkpoint, or the folder's
+        architecture is not supported.
+    """
+    folder_name, at, _ = name.rpartition("@")
+    folder = Path(folder_name if at and not Path(name).exists() else name)
+    if (folder / "config.json").is_file() and not (folder / "checkpoints").is_dir():
+        if folder != Path(name):
+            raise UserError(f"{name}: a Hugging Face folder has no checkpoints; give {folder}")
+        return Found(folder, None, _described(folder))
+    if not (folder / "checkpoints").is_dir():
+        raise UserError(
+            f"{folder}: no model here, neither a run's checkpoints nor a Hugging Face config.json; "
+            "train one with `rbs train`"
+        )
+    with Checkpoints(folder, keep=1) as checkpoints:
+        steps = checkpoints.steps()
+        if not steps:
+            raise UserError(f"{folder}: the run has no whole checkpoint yet")
+        step = steps[-1] if folder == Path(name) else _step(name, checkpoints)
+        return Found(folder, step, from_json(checkpoints.notes(step or steps[-1])[1]))
+
+
+def _step(name: str, checkpoints: Checkpoints) -> int:
+    wanted, steps, best = name.rpartition("@")[2], checkpoints.steps(), checkpoints.best()
+    if wanted == INIT:
+        return 0
+    if wanted == "best" and best is not None:
+        return best
+    if wanted == "best":
+        raise UserError(f"{name}: no checkpoint was measured; train with --train.best-every")
+    if wanted not in map(str, steps):
+        there = [*map(str, steps), *(["best"] if best is not None else []), INIT]
+        raise UserError(f"{name}: no such checkpoint; here are {', '.join(there)}")
+    return int(wanted)
+
+
+def _described(folder: Path) -> Experiment:
+    """The experiment that stands for a Hugging Face folder."""
+    described, record = read_config(folder), folder / RECORD
+    if record.is_file():
+        try:
+            recorded = from_json(json.loads(record.read_text(encoding="utf-8"))["experiment"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{record}: not what rbs export writes: {error!r}") from error
+        return dataclasses.replace(recorded, model=_sized(recorded.model, described.config))
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    wide = (fields.get("dtype") or fields.get("torch_dtype")) == "float32"
+    config = dataclasses.replace(
+        described.config,
+        dtype="float32" if wide else "bfloat16",
+        head_offset=head_offset(folder, described),
+    )
+    if described.head == "CausalLM":
+        return Experiment(model=config, objective=ObjectiveConfig(loss="causal_lm"))
+    has_template = (folder / "tokenizer.json").is_file() and load_tokens(folder).chat_template
+    form = TemplateConfig(form="chat") if has_template else TemplateConfig()
+    return Experiment(model=config, template=form)
+
+
+def load_model(found: Found, mesh: Mesh) -> LoadedModel:
+    """The parameters that a MODEL names, on the ambient mesh, and how to score with them.
+
+    Raises:
+      UserError: the folder's tensors are not the model's, or it has no tokenizer.
+    """
+    experiment, tokens = found.experiment, load_tokens(found.folder)
+    if found.step == 0:
+        return LoadedModel(start_model(experiment, mesh), experiment, tokens)
+    like = shapes_of(experiment.kind, experiment.model)
+    if found.step is None:
+        paths = {path for path, _ in leaf_paths(like)}
+        leaves = read_weights(found.folder, read_config(found.folder), paths, set(), mesh)
+        return LoadedModel(filled(like, leaves), experiment, tokens)
+    with Checkpoints(found.folder, keep=1) as checkpoints:
+        model = checkpoints.restore_model(found.step, abstract(mesh, like))
+    return LoadedModel(model, experiment, tokens)
+
+
+def with_sizes(experiment: Experiment) -> Experiment:
+    """The experiment with the sizes of the model that it starts from, `model.init`.
+
+    Raises:
+      UserError: there is no such model, or the config asks for other sizes.
+    """
+    config = experiment.model
+    if config.init is None:
+        return experiment
+    found = find_model(config.init)
+    source, plain = found.experiment.model, TransformerConfig()
+    for field in dataclasses.fields(config):
+        own, theirs = getattr(config, field.name), getattr(source, field.name)
+        shorter = field.name == "max_positions" and own < theirs
+        asked = own != getattr(plain, field.name) and field.name not in NOT_SIZES
+        if asked and own != theirs and not shorter:
+            raise UserError(
+                f"model.{field.name} is {own}, but {theirs} in {found}, which model.init names; "
+                "leave it out, or take another model"
+            )
+    sized = _sized(config, source)
+    if config.max_positions != plain.max_positions:
+        sized = dataclasses.replace(sized, max_positions=config.max_positions)
+    keeps_head = experiment.kind is RewardModel and found.experiment.kind is RewardModel
+    sized = dataclasses.replace(sized, head_offset=source.head_offset if keeps_head else 0.0)
+    experiment = dataclasses.replace(experiment, model=sized)
+    experiment.check_model()
+    return experiment
+
+
+def _sized(config: TransformerConfig, source: TransformerConfig) -> TransformerConfig:
+    """The config with the sizes of another; what is the user's choice stays."""
+    own = {name: getattr(config, name) for name in NOT_SIZES}
+    return dataclasses.replace(source, **own)
+
+
+def start_model(experiment: Experiment, mesh: Mesh) -> Model:
+    """The model before its first step, on the ambient mesh: fresh, or what `model.init` names.
+
+    The trunk is the source's, and so is its head where it is of the same kind; else
+    the head is drawn from N(0, init_scale^2) by the seed.
+
+    Raises:
+      UserError: the source cannot be read.
+    """
+    kind, config = experiment.kind, experiment.model
+    if config.init is None:
+        return fresh(kind, experiment.seed, config)
+    found, like = find_model(config.init), shapes_of(kind, config)
+    paths = {path for path, _ in leaf_paths(like)}
+    head = {path for path in paths if path.startswith(".head")}
+    if found.step is None:
+        described = read_config(found.folder)
+        may_lack = set() if found.experiment.kind is kind else head
+        leaves = read_weights(found.folder, described, paths, may_lack, mesh)
+    else:
+        source = load_model(found, mesh).model  # its head has another path in another kind
+        leaves = {path: leaf for path, leaf in leaf_paths(source) if path in paths}
+    missing = paths - set(leaves)
+    if missing:
+        print(f"{found}: has no head of this kind, drawn from N(0, {config.init_scale}^2)")
+    return filled(like, leaves | _fresh_leaves(kind, experiment.seed, config, missing))
+
+
+def _fresh_leaves(
+    kind: type[Model], seed: int, config: TransformerConfig, paths: set[str]
+) -> Leaves:
+    """Some leaves of a fresh model; the others are never made."""
+
+    def make() -> Leaves:
+        model = kind(jax.random.key(seed), config)
+        return {path: leaf for path, leaf in leaf_paths(model) if path in paths}
+
+    return jax.jit(make)() if paths else {}

@@ -1,0 +1,85 @@
+"""Per-layer parity with transformers, so that a failure names the layer."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rbs_jax.convert.config import read_config
+from rbs_jax.convert.weights import filled, head_offset, leaf_paths, read_weights
+from rbs_jax.model.kinds import shapes_of
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.model.layers import rope_angles
+from rbs_jax.model.reward import RewardModel, scores
+from tests.convert.families import FAMILIES, saved, torch_model
+
+pytestmark = pytest.mark.torch
+
+CLOSE = {"rtol": 2e-5, "atol": 2e-5}
+IDS = np.random.default_rng(0).integers(67, size=(2, 21))
+
+
+def loaded(folder, kind, mesh):
+    described = read_config(folder)
+    offset = head_offset(folder, described)
+    config = dataclasses.replace(described.config, dtype="float32", head_offset=offset)
+    like = shapes_of(kind, config)
+    paths = {path for path, _ in leaf_paths(like)}
+    return filled(like, read_weights(folder, described, paths, set(), mesh))
+
+
+def hidden_states(model, tokens):
+    """The embeddings and every layer's output, running one layer at a time."""
+    tokens_GPST = jnp.array(tokens)[None, :, None]
+    x_GPSTD = jax.jit(lambda model: model.trunk.embed("GPST", tokens_GPST))(model)
+    states = [x_GPSTD]
+    angles = jax.jit(lambda: _angles(model.trunk.config, tokens_GPST))()
+    none = jnp.zeros(tokens_GPST.shape[:2], jnp.int32)
+    run = jax.jit(lambda block, x: block(x, angles, None, none)[0])
+    for layer in range(model.trunk.config.num_layers):
+        block = jax.tree.map(lambda w, layer=layer: w[layer], model.trunk.blocks)
+        states.append(run(block, states[-1]))
+    return [np.asarray(x)[0, :, 0] for x in states]
+
+
+def _angles(config, tokens_GPST):
+    positions = jnp.broadcast_to(jnp.arange(tokens_GPST.shape[-1]), tokens_GPST.shape)
+    return rope_angles(positions, config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_layer_and_the_logits_are_those_of_transformers(family, tmp_path, mesh):
+    import torch
+
+    theirs = torch_model(family)
+    ours = loaded(saved(theirs, tmp_path), LanguageModel, mesh)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(IDS), output_hidden_states=True)
+    got = hidden_states(ours, IDS)
+    # Their last hidden state is behind the final norm.
+    normed = np.asarray(jax.jit(lambda m, x: m.trunk.normed(x))(ours, jnp.array(got[-1])))
+    for layer, (a, b) in enumerate(zip([*got[:-1], normed], expected.hidden_states, strict=True)):
+        np.testing.assert_allclose(a, b.numpy(), **CLOSE, err_msg=f"after layer {layer}")
+    logits = jax.jit(lambda m, x: m.head.logits(m.trunk, x))
+    got_logits = logits(ours, jnp.array(got[-1])[None, :, None])
+    np.testing.assert_allclose(
+        np.asarray(got_logits)[0, :, 0], expected.logits.numpy(), **CLOSE, err_msg="logits"
+    )
+
+
+@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_reward_model_scores_as_in_transformers(family, head, tmp_path, mesh):
+    import torch
+
+    theirs = torch_model(family, head)
+    ours = loaded(saved(theirs, tmp_path), RewardModel, mesh)
+    with torch.no_grad():
+        logits = theirs(torch.tensor(np.where(IDS == 3, 4, IDS))).logits.numpy()
+    expected = logits[:, 0] if head == "SequenceClassification" else logits[:, -1, 0]
+    tokens_GPST = jnp.array(np.where(IDS == 3, 4, IDS))[None, :, None]
+    lengths_GPS = jnp.full((1, 2, 1), 21)
+    got = jax.jit(scores)(ours, tokens_GPST, lengths_GPS)
+    np.testing.assert_allclose(np.asarray(got)[0, :, 0], expected, **CLOSE)
