@@ -4,7 +4,7 @@ Expects corpora/textbooks/{train,valid,test} as configs/textbooks_cpu.py does, a
 model's sizes. Run it, then start a reward model from it:
 
     rbs train configs/pretrain_textbooks.py
-    rbs train configs/textbooks_cpu.py --model.init runs/pretrain_textbooks --out runs/textbooks_init
+    rbs train configs/textbooks_cpu.py --model.init runs/pretrain_textbooks --out runs/from_lm
 
 docs/backbone.md says what that gains.
 """
