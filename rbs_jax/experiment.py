@@ -116,13 +116,11 @@ class Experiment:
         Raises:
           UserError: they do not.
         """
-        for breakpoint_ in (self.split.breakpoint, self.heldout.breakpoint):
-            wanted = dataclasses.replace(self.split, breakpoint=breakpoint_).tokens_used
-            if wanted > self.model.max_positions:
-                raise UserError(
-                    f"prefix + suffix = {wanted} tokens exceed model.max_positions "
-                    f"{self.model.max_positions}"
-                )
+        if self.tokens_used > self.model.max_positions:
+            raise UserError(
+                f"prefix + suffix = {self.tokens_used} tokens exceed model.max_positions "
+                f"{self.model.max_positions}"
+            )
         self._check_mesh(
             ("fsdp", "model.width", self.model.width),
             ("tensor", "model.num_kv_heads", self.model.num_kv_heads),
@@ -157,6 +155,12 @@ class Experiment:
     def kind(self) -> type[Model]:
         """What is trained: a reward model, or by the language loss a language model."""
         return LanguageModel if self.objective.loss == "causal_lm" else RewardModel
+
+    @property
+    def tokens_used(self) -> int:
+        """Ids of the longest prefix and suffix, in training or held out [tokens]."""
+        cuts = {self.split.breakpoint, self.heldout.breakpoint}
+        return max(dataclasses.replace(self.split, breakpoint=cut).tokens_used for cut in cuts)
 
     @property
     def prefixes_per_update(self) -> int:

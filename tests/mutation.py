@@ -28,7 +28,7 @@ TARGETS = {
     "rbs_jax/data/stream.py": ("tests/data/test_stream.py",),
     "rbs_jax/data/grid.py": ("tests/data/test_grid.py",),
     "rbs_jax/data/order.py": ("tests/data/test_order.py",),
-    "rbs_jax/model/attention.py": ("tests/model/test_reward.py",),
+    "rbs_jax/model/attention.py": ("tests/model/test_reward.py", "tests/model/test_language.py"),
     "rbs_jax/model/reward.py": ("tests/model/test_reward.py",),
     "rbs_jax/objective.py": ("tests/test_objective.py",),
     "rbs_jax/train/step.py": ("tests/train/test_step.py",),

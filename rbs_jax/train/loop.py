@@ -123,7 +123,7 @@ def _stream(experiment: Experiment, corpus: Corpus) -> Stream[Any]:
     longest, what = corpus.manifest.block_length, "a block"
     if experiment.kind is not LanguageModel:
         around = Template(experiment.template, corpus.tokens()).wrapping()
-        longest = experiment.split.tokens_used + sum(map(len, around))
+        longest = experiment.tokens_used + sum(map(len, around))
         what = "prefix, suffix and template"
     if longest > experiment.model.max_positions:
         raise UserError(
