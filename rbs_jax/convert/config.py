@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from operator import not_
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -83,13 +84,11 @@ def _missing(fields: Mapping[str, Any]) -> list[str]:
 
 def _unsupported(family: str, fields: Mapping[str, Any], head: Head) -> list[str]:
     rope = _rope(fields)
-    one_label: Callable[[Any], bool] = lambda labels: labels == 1  # noqa: E731
-    is_off: Callable[[Any], bool] = lambda value: not value  # noqa: E731
     checks: list[tuple[str, Any, Callable[[Any], bool], str]] = [
         ("hidden_act", fields.get("hidden_act", "silu"), lambda act: act == "silu", "silu"),
-        ("attention_bias", fields.get("attention_bias"), is_off, "false"),
-        ("mlp_bias", fields.get("mlp_bias"), is_off, "false"),
-        ("quantization_config", fields.get("quantization_config"), is_off, "none"),
+        ("attention_bias", fields.get("attention_bias"), not_, "false"),
+        ("mlp_bias", fields.get("mlp_bias"), not_, "false"),
+        ("quantization_config", fields.get("quantization_config"), not_, "none"),
         (
             "rope_type",
             rope.get("rope_type") or rope.get("type") or "default",
@@ -105,7 +104,7 @@ def _unsupported(family: str, fields: Mapping[str, Any], head: Head) -> list[str
         (
             "rope_parameters",
             [name for name, value in rope.items() if isinstance(value, dict)],
-            is_off,
+            not_,
             "the same for all layers",
         ),
         (
@@ -117,7 +116,7 @@ def _unsupported(family: str, fields: Mapping[str, Any], head: Head) -> list[str
     ]
     if head != "CausalLM":
         labels = fields.get("num_labels", len(fields.get("id2label") or (0, 1)))
-        checks.append(("num_labels", labels, one_label, "1"))
+        checks.append(("num_labels", labels, lambda count: count == 1, "1"))
     return [
         f"{name} is {value}, supported is {supported}"
         for name, value, is_supported, supported in checks

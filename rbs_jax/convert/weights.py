@@ -1,6 +1,7 @@
 """Weights of a Hugging Face folder to a model of ours: strict, and straight to their devices."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -129,7 +130,8 @@ def _refuse(
         raise UserError(f"{files.folder}: tensors {'; '.join(said)}")
     for pattern, names in dropped.items():
         if names:
-            print(f"{files.folder}: left out {', '.join(by_layers(names))} ({DROPPED[pattern]})")
+            told = f"left out {', '.join(by_layers(names))} ({DROPPED[pattern]})"
+            print(f"rbs: {files.folder}: {told}", file=sys.stderr)
 
 
 def by_layers(names: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,7 +198,8 @@ def start_model(experiment: Experiment, mesh: Mesh) -> Model:
         leaves = {path: leaf for path, leaf in leaf_paths(source) if path in paths}
     missing = paths - set(leaves)
     if missing:
-        print(f"{found}: has no head of this kind, drawn from N(0, {config.init_scale}^2)")
+        drawn = f"has no head of this kind, drawn from N(0, {config.init_scale}^2)"
+        print(f"rbs: {found}: {drawn}", file=sys.stderr)
     return filled(like, leaves | _fresh_leaves(kind, experiment.seed, config, missing))
 
 

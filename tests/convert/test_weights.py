@@ -207,25 +207,25 @@ def test_what_a_purpose_has_no_use_for_is_left_out_and_printed_by_name(tmp_path,
     got = leaves_of(tmp_path, RewardModel, may_lack={".head"})
     assert set(got) == paths_of(RewardModel, TINY) - {".head"}
     assert_same(got, expected_leaves(arrays, TINY, RewardModel))
-    told = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr().err.splitlines()
     assert [line.split(": left out ")[1].split(" (")[0] for line in told] == [
         "lm_head.weight",
         "model.layers.[0, 1, 2].self_attn.rotary_emb.inv_freq",
     ]
-    assert all(line.startswith(f"{tmp_path}: ") for line in told)
+    assert all(line.startswith(f"rbs: {tmp_path}: ") for line in told)
 
 
 def test_a_vocabulary_head_beside_tied_embeddings_is_left_out(tmp_path, capsys):
     config = CONFIGS["tied"]
     arrays = write_folder(tmp_path, config, **{"lm_head.weight": np.ones((300, 16), np.float32)})
     assert_same(leaves_of(tmp_path), expected_leaves(arrays, config, LanguageModel))
-    assert "left out lm_head.weight (a vocabulary head" in capsys.readouterr().out
+    assert "left out lm_head.weight (a vocabulary head" in capsys.readouterr().err
 
 
 def test_a_language_model_leaves_out_a_reward_head_and_its_bias(tmp_path, capsys):
     write_folder(tmp_path, CONFIGS["tied"], "TokenClassification")
     assert ".head" not in leaves_of(tmp_path, LanguageModel)
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert "left out score.weight (" in told
     assert "left out score.bias (" in told
 
@@ -235,7 +235,7 @@ def test_the_bias_of_a_token_classifier_is_the_offset(dtype, tmp_path, capsys):
     write_folder(tmp_path, head="TokenClassification", dtype=dtype)
     assert head_offset(tmp_path, read_config(tmp_path)) == 0.75
     assert ".head" in leaves_of(tmp_path, RewardModel)
-    assert capsys.readouterr().out == ""  # kept, so nothing is said to be left out
+    assert capsys.readouterr().err == ""  # kept, so nothing is said to be left out
 
 
 def test_without_a_bias_the_offset_is_what_the_config_says(tmp_path):
@@ -280,7 +280,7 @@ def test_all_that_is_wrong_with_the_tensors_is_said_at_once_and_nothing_is_read(
     ):
         assert said in message
     assert "inv_freq" not in message
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_a_tensor_of_one_layer_too_many_is_refused(tmp_path):

@@ -179,7 +179,7 @@ def test_from_a_language_folder_the_head_is_new_and_that_of_a_fresh_model(
 ):
     experiment = started_from(language_folder, seed=11)
     got = start(experiment, mesh)
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"{language_folder}: has no head of this kind, drawn from N(0, 0.5^2)" in told
     assert "left out lm_head.weight" in told
     other = jax.device_get(fresh(RewardModel, 11, experiment.model))
@@ -215,12 +215,12 @@ def test_a_language_model_from_a_reward_folder_has_a_new_head_unless_embeddings_
     other = jax.device_get(fresh(LanguageModel, 5, experiment.model))
     assert_same(got.head, other.head)
     assert_same(got.trunk, start(started_from(reward_folder), mesh).trunk)
-    assert "left out score.weight" in capsys.readouterr().out
+    assert "left out score.weight" in capsys.readouterr().err
     tied = dataclasses.replace(TINY, tied_embeddings=True)
     write_folder(tmp_path / "tied", tied, "SequenceClassification")
     got = start(started_from(tmp_path / "tied", "causal_lm"), mesh)
     assert got.head.weight is None
-    assert "drawn from" not in capsys.readouterr().out
+    assert "drawn from" not in capsys.readouterr().err
 
 
 def test_from_a_run_trunk_and_a_head_of_the_same_kind_are_its_own(tmp_path, mesh, capsys):
@@ -229,7 +229,7 @@ def test_from_a_run_trunk_and_a_head_of_the_same_kind_are_its_own(tmp_path, mesh
         got = start(started_from(name), mesh)
         assert_same(got, models[step])
         assert got.offset == 0.5
-    assert "drawn from" not in capsys.readouterr().out
+    assert "drawn from" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -242,7 +242,7 @@ def test_from_a_language_run_a_reward_model_has_its_trunk_and_a_new_head(
     got = start(experiment, mesh)
     assert_same(got.trunk, models[1].trunk)
     assert_same(got.head, jax.device_get(fresh(RewardModel, 7, experiment.model)).head)
-    assert f"{tmp_path}@1: has no head of this kind" in capsys.readouterr().out
+    assert f"{tmp_path}@1: has no head of this kind" in capsys.readouterr().err
 
 
 def test_from_the_init_of_a_run_it_is_what_that_run_started_from(language_folder, tmp_path, mesh):
