@@ -83,3 +83,18 @@ def test_a_reward_model_scores_as_in_transformers(family, head, tmp_path, mesh):
     lengths_GPS = jnp.full((1, 2, 1), 21)
     got = jax.jit(scores)(ours, tokens_GPST, lengths_GPS)
     np.testing.assert_allclose(np.asarray(got)[0, :, 0], expected, **CLOSE)
+
+
+def test_several_shards_in_half_precision_are_read_as_they_are(tmp_path, mesh):
+    import torch
+
+    theirs = torch_model("qwen2", "SequenceClassification").to(torch.bfloat16)
+    folder = saved(theirs, tmp_path, max_shard_size="8KB")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    ours = loaded(folder, RewardModel, mesh)
+    tokens = np.where(IDS == 3, 4, IDS)
+    with torch.no_grad():
+        wide = type(theirs).from_pretrained(folder, dtype=torch.float32)
+        expected = wide(torch.tensor(tokens)).logits[:, 0].numpy()
+    got = jax.jit(scores)(ours, jnp.array(tokens)[None, :, None], jnp.full((1, 2, 1), 21))
+    np.testing.assert_allclose(np.asarray(got)[0, :, 0], expected, **CLOSE)

@@ -6,8 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbs_jax.data.tokens import train_tokens
+from rbs_jax.data.template import TemplateConfig
+from rbs_jax.data.tokens import PAD, Tokens, train_tokens
+from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.model.kinds import fresh
+from rbs_jax.model.language import LanguageModel
 from rbs_jax.model.reward import RewardModel, score_grid, scores
 from rbs_jax.score import files
 from rbs_jax.score.scorer import Scorer
@@ -93,6 +97,38 @@ def test_a_long_prompt_loses_its_start_and_a_long_response_its_score(scorer):
     ((score, none),) = scorer.score([prompt], [[fits, too_long]])
     assert none is None
     assert score == pytest.approx(alone(prompt + fits), rel=1e-4, abs=1e-5)
+
+
+def test_a_long_prompt_keeps_its_beginning_of_text(scorer):
+    chat = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokens = Tokens(TOKENS._tokenizer, TOKENS.end, {"bos_token": PAD}, chat)
+    experiment = dataclasses.replace(EXPERIMENT, template=TemplateConfig("chat"))
+    loaded = LoadedModel(fresh_model(), experiment, tokens)
+    chatting = Scorer(loaded, make_mesh(MeshConfig()))
+    prompt = "abcdefghij" * 9
+    ids = TOKENS.encode([prompt + "end"])[0]
+    kept = [tokens.bos_id, *ids[1 - CONFIG.max_positions :]]
+    assert len(kept) == CONFIG.max_positions
+    expected = jax.jit(scores)(fresh_model(), jnp.array([[[kept]]]), jnp.array([[[len(kept)]]]))
+    assert chatting.score([prompt], [["end"]])[0][0] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_prompt_may_be_messages_and_a_template_that_refuses_them_names_the_prompt(scorer):
+    messages = [{"role": "user", "content": "abc "}, {"role": "user", "content": "def"}]
+    assert scorer.score([messages], [[" x"]]) == scorer.score(["abc def"], [[" x"]])
+    tokens = Tokens(TOKENS._tokenizer, TOKENS.end, {}, "{{ raise_exception('no such role') }}")
+    experiment = dataclasses.replace(EXPERIMENT, template=TemplateConfig("chat"))
+    refusing = Scorer(LoadedModel(fresh_model(), experiment, tokens), make_mesh(MeshConfig()))
+    with pytest.raises(UserError, match=r"^prompt 0: chat template: .*no such role"):
+        refusing.score(["a"], [["b"]])
+    with pytest.raises(UserError, match=r"^file\.jsonl:3: chat template"):
+        refusing.score(["a"], [["b"]], ["file.jsonl:3"])
+
+
+def test_a_language_model_has_no_rewards(mesh):
+    model = fresh(LanguageModel, 0, CONFIG)
+    with pytest.raises(UserError, match="a language model has no rewards"):
+        Scorer(LoadedModel(model, EXPERIMENT, TOKENS), mesh)
 
 
 def test_a_text_without_any_token_has_no_score(scorer):
