@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,14 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot make this folder: {error.strerror}") from error
 
 
+def system_error(error: Exception) -> OSError | None:
+    """What the file system said, where a library wraps it in an error of its own."""
+    if isinstance(error, OSError):
+        return error if error.errno else None
+    found = re.search(r"os(?:_error_code='| error )(\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Names `path` where the file system refuses a write, which by itself names no file.
@@ -35,6 +44,11 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except Exception as error:  # libraries wrap what the file system said, each in its own way
+        said = system_error(error)
+        if said is None:
+            raise
+        raise UserError(f"{path}: cannot be written: {said.strerror}") from error
 
 
 def refuse_existing(out: Path) -> None:

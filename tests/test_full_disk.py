@@ -113,6 +113,13 @@ def test_score_leaves_nothing(folder):
     assert not list(folder.glob("scores*"))
 
 
+@pytest.mark.parametrize("form", ["hf", "orbax"])
+def test_export_leaves_nothing(folder, form):
+    done = rbs(folder, "export", "run", "out/served", "--format", form, limit=5000)
+    refused(done, "out/served", "File too large")
+    assert not list((folder / "out").iterdir())
+
+
 @pytest.mark.parametrize("limit", [1000, 20_000])
 def test_a_run_goes_on_where_there_is_room_again(folder, limit):
     out = f"run-{limit}"

@@ -46,7 +46,7 @@ def read_config(folder: Path) -> Described:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; a Hugging Face folder has one") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path}: not a JSON object")
@@ -58,7 +58,7 @@ def read_config(folder: Path) -> Described:
         return Described(head, _transformer(family, fields))
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(f"{path}: a field has the wrong type: {error}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -242,4 +242,11 @@ def _family(config: TransformerConfig) -> str:
         raise UserError("model.qk_norm with model.qkv_bias: no Hugging Face architecture has both")
     if config.qk_norm or config.qkv_bias:
         return "Qwen3" if config.qk_norm else "Qwen2"
-    return "Mistral" if config.sliding_window is not None else "Llama"
+    if config.sliding_window is not None:
+        return "Mistral"
+    if config.width % config.num_heads:
+        raise UserError(
+            f"model.width {config.width} is no multiple of model.num_heads {config.num_heads}: "
+            "transformers refuses such a Llama"
+        )
+    return "Llama"

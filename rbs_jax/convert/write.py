@@ -87,7 +87,12 @@ def _array(
     with np.errstate(over="ignore"):
         x = np.ascontiguousarray(tensor.to_theirs(ours, config).astype(NUMPY[dtype]))
     if not np.isfinite(x).all():
-        raise UserError(f"{tensor.name}: holds values that {dtype} cannot; give another --dtype")
+        why = (
+            f"that {dtype} cannot; give another --dtype"
+            if np.isfinite(ours).all()
+            else "not finite"
+        )
+        raise UserError(f"{tensor.name}: holds values {why}")
     if "V" in tensor.letters and rows > len(x):
         x = np.concatenate([x, np.zeros((rows - len(x), *x.shape[1:]), x.dtype)])
     return x

@@ -17,6 +17,7 @@ from jinja2.utils import Namespace
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
 
+Form = Literal["plain", "chat", "human_assistant"]
 Prompt = str | Sequence[Mapping[str, str]]
 """A string, or messages: [{"role": "user", "content": ...}, ...]."""
 
@@ -41,7 +42,7 @@ PREFIX, SUFFIX = "Prefix-7f3a9c", "Suffix-7f3a9c"
 class TemplateConfig:
     """How prompt and response become one text."""
 
-    form: Literal["plain", "chat", "human_assistant"] = "plain"
+    form: Form = "plain"
     """plain adds nothing; chat is the tokenizer's own chat template."""
     close: bool = True
     """Whether what ends the response's turn is part of the text, and the score read there."""
@@ -128,7 +129,12 @@ class Template:
                 "it cannot be put around pieces of a corpus"
             )
         parts = holes.split(text)
-        before, between, after = (self._tokens.encode_rendered(part).ids for part in parts)
+        # Some tokenizers write a space before a text's first word, which no later part has.
+        (end_id,) = self._tokens.encode_rendered(self._tokens.end).ids
+        later = [self._tokens.encode_rendered(self._tokens.end + part).ids for part in parts[1:]]
+        assert all(ids[0] == end_id for ids in later)
+        between, after = (ids[1:] for ids in later)
+        before = self._tokens.encode_rendered(parts[0]).ids
         return Wrapping(self._with_one_bos(before), between, after)
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:

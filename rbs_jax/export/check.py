@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rbs_jax.convert.config import read_config
 from rbs_jax.data.template import Template
 from rbs_jax.errors import UserError
 from rbs_jax.model.language import LanguageModel, next_token_log_probs
@@ -58,6 +60,8 @@ def check(model: str, folder: Path, tolerance: float | None = None) -> dict[str,
     _refuse_without_torch()
     found = find_model(model)
     dtype = _dtype(folder)
+    if (read_config(folder).head == "CausalLM") != (found.experiment.kind is LanguageModel):
+        raise UserError(f"{found} and {folder}: one is a language model, one a reward model")
     mesh = mesh_for_scoring(found.experiment.mesh)
     largest = 0.0
     with jax.set_mesh(mesh), jax.default_matmul_precision("highest"):
@@ -66,17 +70,22 @@ def check(model: str, folder: Path, tolerance: float | None = None) -> dict[str,
         loaded = load_model(found, mesh)
         template = Template(loaded.experiment.template, loaded.tokens)
         texts = _fitting(template, loaded.experiment.model.max_positions)
+        if len(texts) < 2:
+            raise UserError(f"{found}: its context of {wide.max_positions} tokens fits no text")
         ids = [template.encode(prompt, response)[0] for prompt, response in texts]
-        theirs = _Theirs(folder, loaded)
+        with _in_transformers(folder):
+            theirs = _Theirs(folder, loaded)
+            same_ids = ids == [theirs.encode(template, *text) for text in texts]
         if isinstance(loaded.model, LanguageModel):
             ours = np.array([_likelihood(loaded.model, row, mesh) for row in ids])
-            expected = np.array([theirs.likelihood(row) for row in ids])
+            with _in_transformers(folder):
+                expected = np.array([theirs.likelihood(row) for row in ids])
         else:
             scores = Scorer(loaded, mesh).score([p for p, _ in texts], [[r] for _, r in texts])
             ours = np.array([own[0] for own in scores], float)
-            expected, padded = theirs.rewards(ids, 1), theirs.rewards(ids, len(ids))
+            with _in_transformers(folder):
+                expected, padded = theirs.rewards(ids, 1), theirs.rewards(ids, len(ids))
             largest = float(np.abs(ours - padded).max())
-    same_ids = ids == [theirs.encode(template, prompt, response) for prompt, response in texts]
     largest = max(largest, float(np.abs(ours - expected).max()))
     allowed = TOLERANCE[dtype] if tolerance is None else tolerance
     return {
@@ -111,6 +120,16 @@ def _refuse_without_torch() -> None:
         raise UserError(
             f"{error.name} is not installed; a check needs it: pip install 'rbs_jax[torch]'"
         ) from error
+
+
+@contextmanager
+def _in_transformers(folder: Path) -> Iterator[None]:
+    """Names the folder where transformers fails on it, whatever it raises."""
+    try:
+        yield
+    except Exception as error:  # its loaders raise everything from KeyError to jinja's errors
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{folder}: transformers fails on it: {why}") from error
 
 
 def _dtype(folder: Path) -> str:
@@ -148,13 +167,10 @@ class _Theirs:
 
         self._is_reward = isinstance(loaded.model, RewardModel)
         kinds = transformers.AutoModelForSequenceClassification, transformers.AutoModelForCausalLM
-        try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-            self._model = kinds[0 if self._is_reward else 1].from_pretrained(
-                folder, dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: transformers cannot load it: {error}") from error
+        transformers.utils.logging.disable_progress_bar()
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        kind = kinds[0 if self._is_reward else 1]
+        self._model = kind.from_pretrained(folder, dtype=torch.float32)
         self._model.eval()
         self._offset = loaded.experiment.model.head_offset
         self._template = loaded.experiment.template

@@ -12,6 +12,7 @@ from rbs_jax.convert.names import axes
 from rbs_jax.convert.weights import leaf_paths
 from rbs_jax.convert.write import Dtype, write_weights
 from rbs_jax.data.template import Template, TemplateConfig
+from rbs_jax.errors import UserError
 from rbs_jax.experiment import to_json
 from rbs_jax.export.card import model_card, provenance
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
@@ -37,6 +38,8 @@ def export(model: str, out: Path, form: Format, dtype: Dtype = "float32") -> dic
         model has, or the file system refuses a write.
     """
     refuse_existing(out)
+    if form == "orbax" and dtype != "float32":
+        raise UserError("--dtype is for --format hf: orbax keeps the float32 parameters")
     found = find_model(model)
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):

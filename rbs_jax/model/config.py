@@ -19,6 +19,12 @@ class RopeScaling:
     original_positions: int = 8192
     """Context length the model was first trained with [tokens]."""
 
+    def __post_init__(self) -> None:
+        if min(self.factor, self.low_freq_factor, self.original_positions) <= 0:
+            raise UserError("model.rope_scaling: factors and positions must be positive")
+        if self.high_freq_factor <= self.low_freq_factor:
+            raise UserError("model.rope_scaling: high_freq_factor must exceed low_freq_factor")
+
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:

@@ -11,7 +11,7 @@ import jax
 from tqdm import tqdm
 
 from rbs_jax.data.sources import Record, checked_text, in_batches, read_jsonl, text_of
-from rbs_jax.data.template import Prompt, TemplateConfig
+from rbs_jax.data.template import Form, Prompt, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder, writing
 from rbs_jax.score.scorer import Scorer
@@ -23,7 +23,7 @@ LINES = 256
 
 
 def score_file(
-    model: str, file: Path, out: Path, template: TemplateConfig | None = None
+    model: str, file: Path, out: Path, form: Form | None = None, close: bool | None = None
 ) -> dict[str, Any]:
     """Score every response of a .jsonl file; `out` appears once it is whole.
 
@@ -35,7 +35,8 @@ def score_file(
       model: a MODEL.
       file: the lines.
       out: where to.
-      template: how prompt and response become one text; None as in training.
+      form: how prompt and response become one text; None as in training.
+      close: whether what ends the response's turn is part of it; None as in training.
 
     Returns:
       Counts of lines, responses and null scores, and responses a second.
@@ -53,10 +54,10 @@ def score_file(
     began = time.perf_counter()
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
-        if template is not None:
-            experiment = dataclasses.replace(loaded.experiment, template=template)
-            loaded = loaded._replace(experiment=experiment)
-        scorer = Scorer(loaded, mesh)
+        trained = loaded.experiment.template
+        template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+        experiment = dataclasses.replace(loaded.experiment, template=template)
+        scorer = Scorer(loaded._replace(experiment=experiment), mesh)
         make_folder(out.parent)
         beside = out.with_name(out.name + ".partial")
         try:
@@ -90,6 +91,8 @@ def _prompt_of(record: Record) -> Prompt:
     prompt = record.fields.get("prompt")
     if not isinstance(prompt, list):
         return text_of(record, "prompt")
+    if not prompt:
+        raise UserError(f"{record.where}: field 'prompt' is an empty list")
     for index, message in enumerate(prompt):
         what = f"{record.where}: prompt[{index}]"
         if not isinstance(message, dict):

@@ -73,7 +73,7 @@ class Scorer:
           names: what to call each prompt where the template refuses it.
 
         Raises:
-          UserError: the template refuses a prompt.
+          UserError: the template refuses a prompt, or a reward is not finite.
         """
         scores: list[list[float | None]] = [[None] * len(own) for own in responses]
         buckets: dict[_Bucket, list[tuple[int, _Row]]] = defaultdict(list)
@@ -89,6 +89,8 @@ class Scorer:
         for bucket, rows in sorted(buckets.items()):
             for index, row, rewards in self._run(bucket, rows):
                 for where, reward in zip(row.where, rewards, strict=False):
+                    if not np.isfinite(reward):
+                        raise UserError("a reward is not finite: the model's weights are broken")
                     scores[index][where] = float(reward)
         return scores
 

@@ -30,7 +30,7 @@ from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
-from rbs_jax.train.models import find_model, start_model, with_sizes
+from rbs_jax.train.models import folder_of, start_model, with_sizes
 from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 
@@ -44,7 +44,8 @@ MAY_CHANGE = (
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
 BEGUN = BESIDE | {
-    *("checkpoints", "metrics.jsonl", "untrained.json", "tokenizer.json", "tokenizer_config.json")
+    *("checkpoints", "metrics.jsonl", "untrained.json"),
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
 
@@ -63,7 +64,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
       UserError: a corpus does not fit, the folder holds something else, or too many
         updates in a row have no finite loss.
     """
-    experiment = with_sizes(experiment)
+    experiment = with_sizes(experiment, out)
     mesh = make_mesh(experiment.mesh)
     corpora = open_corpora(experiment)
     corpus = corpora.pop("train")
@@ -193,10 +194,12 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
     for name, corpus in corpora.items():
         manifest = corpus.manifest
         if manifest.vocab_size > experiment.model.vocab_size:
+            mend = f"set --model.vocab-size {manifest.vocab_size}"
+            if experiment.model.init is not None:
+                mend = "model.init knows no more: prepare it with that model's tokenizer"
             raise UserError(
                 f"data.{name} {corpus.folder}: the tokenizer has {manifest.vocab_size} ids, "
-                f"model.vocab_size is {experiment.model.vocab_size}; "
-                f"set --model.vocab-size {manifest.vocab_size}"
+                f"model.vocab_size is {experiment.model.vocab_size}; {mend}"
             )
         same = [o for o in corpora if corpora[o].manifest.fingerprint == manifest.fingerprint]
         if len(same) > 1:
@@ -216,7 +219,7 @@ def _check_tokenizer_of_init(experiment: Experiment, corpus: Corpus) -> None:
     """Weights know the ids of one tokenizer."""
     if experiment.model.init is None:
         return
-    folder = find_model(experiment.model.init).folder
+    folder = folder_of(experiment.model.init)
     has_tokenizer = (folder / "tokenizer.json").is_file()
     if has_tokenizer and load_tokens(folder).sha256 != corpus.manifest.tokenizer_sha256:
         raise UserError(

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from rbs_jax.convert.config import read_config
 from rbs_jax.convert.weights import Leaves, filled, head_offset, leaf_paths, read_weights
+from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.template import TemplateConfig
 from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
@@ -63,8 +64,7 @@ def find_model(name: str) -> Found:
       UserError: neither is there, the run has no such checkpoint, or the folder's
         architecture is not supported.
     """
-    folder_name, at, _ = name.rpartition("@")
-    folder = Path(folder_name if at and not Path(name).exists() else name)
+    folder = folder_of(name)
     if (folder / "config.json").is_file() and not (folder / "checkpoints").is_dir():
         if folder != Path(name):
             raise UserError(f"{name}: a Hugging Face folder has no checkpoints; give {folder}")
@@ -80,6 +80,12 @@ def find_model(name: str) -> Found:
             raise UserError(f"{folder}: the run has no whole checkpoint yet")
         step = steps[-1] if folder == Path(name) else _step(name, checkpoints)
         return Found(folder, step, from_json(checkpoints.notes(step or steps[-1])[1]))
+
+
+def folder_of(name: str) -> Path:
+    """The folder that a MODEL names, there or not."""
+    folder, at, _ = name.rpartition("@")
+    return Path(folder if at and not Path(name).exists() else name)
 
 
 def _step(name: str, checkpoints: Checkpoints) -> int:
@@ -102,21 +108,23 @@ def _described(folder: Path) -> Experiment:
     if record.is_file():
         try:
             recorded = from_json(json.loads(record.read_text(encoding="utf-8"))["experiment"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{record}: not what rbs export writes: {error!r}") from error
         return dataclasses.replace(recorded, model=_sized(recorded.model, described.config))
     fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    wide = (fields.get("dtype") or fields.get("torch_dtype")) == "float32"
+    halved = (fields.get("dtype") or fields.get("torch_dtype")) in ("bfloat16", "float16")
     config = dataclasses.replace(
         described.config,
-        dtype="float32" if wide else "bfloat16",
+        dtype="bfloat16" if halved else "float32",
         head_offset=head_offset(folder, described),
     )
+    half = max(min(config.max_positions // 2, SplitConfig().prefix_length), 1)
+    experiment = Experiment(model=config, split=SplitConfig(half, half))
     if described.head == "CausalLM":
-        return Experiment(model=config, objective=ObjectiveConfig(loss="causal_lm"))
+        return dataclasses.replace(experiment, objective=ObjectiveConfig(loss="causal_lm"))
     has_template = (folder / "tokenizer.json").is_file() and load_tokens(folder).chat_template
     form = TemplateConfig(form="chat") if has_template else TemplateConfig()
-    return Experiment(model=config, template=form)
+    return dataclasses.replace(experiment, template=form)
 
 
 def load_model(found: Found, mesh: Mesh) -> LoadedModel:
@@ -126,6 +134,11 @@ def load_model(found: Found, mesh: Mesh) -> LoadedModel:
       UserError: the folder's tensors are not the model's, or it has no tokenizer.
     """
     experiment, tokens = found.experiment, load_tokens(found.folder)
+    if tokens.vocab_size > experiment.model.vocab_size:
+        raise UserError(
+            f"{found}: the tokenizer has {tokens.vocab_size} ids, the model's embeddings "
+            f"{experiment.model.vocab_size} rows; they do not belong together"
+        )
     if found.step == 0:
         return LoadedModel(start_model(experiment, mesh), experiment, tokens)
     like = shapes_of(experiment.kind, experiment.model)
@@ -138,8 +151,12 @@ def load_model(found: Found, mesh: Mesh) -> LoadedModel:
     return LoadedModel(model, experiment, tokens)
 
 
-def with_sizes(experiment: Experiment) -> Experiment:
+def with_sizes(experiment: Experiment, out: Path | None = None) -> Experiment:
     """The experiment with the sizes of the model that it starts from, `model.init`.
+
+    The init is named with its step, so that it stays what it was while that run goes on.
+    A run that `out` already holds has its sizes from its own checkpoint: what it
+    started from may be gone.
 
     Raises:
       UserError: there is no such model, or the config asks for other sizes.
@@ -147,25 +164,48 @@ def with_sizes(experiment: Experiment) -> Experiment:
     config = experiment.model
     if config.init is None:
         return experiment
-    found = find_model(config.init)
-    source, plain = found.experiment.model, TransformerConfig()
+    begun = None if out is None else _begun_in(out)
+    if begun is not None and _is_same(config.init, begun.init):
+        source, name, offset = begun, begun.init, begun.head_offset
+    else:
+        found = find_model(config.init)
+        source, name = found.experiment.model, str(found)
+        keeps_head = experiment.kind is RewardModel and found.experiment.kind is RewardModel
+        offset = source.head_offset if keeps_head else 0.0
+    _refuse_other_sizes(config, source)
+    sized = dataclasses.replace(_sized(config, source), init=name, head_offset=offset)
+    if config.max_positions != TransformerConfig().max_positions:
+        sized = dataclasses.replace(sized, max_positions=config.max_positions)
+    experiment = dataclasses.replace(experiment, model=sized)
+    experiment.check_model()
+    return experiment
+
+
+def _begun_in(out: Path) -> TransformerConfig | None:
+    """The model of the run that a folder holds; None where it has no checkpoint."""
+    if not (out / "checkpoints").is_dir():
+        return None
+    with Checkpoints(out, keep=1) as checkpoints:
+        newest = checkpoints.newest()
+        return None if newest is None else from_json(checkpoints.notes(newest)[1]).model
+
+
+def _is_same(given: str, kept: str | None) -> bool:
+    """Whether a name is the one that a run keeps, which may have its step behind it."""
+    return kept is not None and given in (kept, kept.rpartition("@")[0])
+
+
+def _refuse_other_sizes(config: TransformerConfig, source: TransformerConfig) -> None:
+    plain = TransformerConfig()
     for field in dataclasses.fields(config):
         own, theirs = getattr(config, field.name), getattr(source, field.name)
         shorter = field.name == "max_positions" and own < theirs
         asked = own != getattr(plain, field.name) and field.name not in NOT_SIZES
         if asked and own != theirs and not shorter:
             raise UserError(
-                f"model.{field.name} is {own}, but {theirs} in {found}, which model.init names; "
-                "leave it out, or take another model"
+                f"model.{field.name} is {own}, but {theirs} in {config.init}, which model.init "
+                "names; leave it out, or take another model"
             )
-    sized = _sized(config, source)
-    if config.max_positions != plain.max_positions:
-        sized = dataclasses.replace(sized, max_positions=config.max_positions)
-    keeps_head = experiment.kind is RewardModel and found.experiment.kind is RewardModel
-    sized = dataclasses.replace(sized, head_offset=source.head_offset if keeps_head else 0.0)
-    experiment = dataclasses.replace(experiment, model=sized)
-    experiment.check_model()
-    return experiment
 
 
 def _sized(config: TransformerConfig, source: TransformerConfig) -> TransformerConfig:

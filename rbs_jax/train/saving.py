@@ -1,8 +1,6 @@
 """What a save says where the file system refuses it."""
 
 import asyncio
-import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rbs_jax.errors import UserError
+from rbs_jax.files import system_error
 
 
 @contextmanager
@@ -22,13 +21,11 @@ def saving(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        # tensorstore raises ValueError with the system's error number in its text.
-        found = re.search(r"os_error_code='(\d+)'", str(error))
-        number = int(found[1]) if found else getattr(error, "errno", None)
-        if number is None:
+        said = system_error(error)
+        if said is None:
             raise
         raise UserError(
-            f"{folder}: cannot be written: {os.strerror(number)}; make room and give the "
+            f"{folder}: cannot be written: {said.strerror}; make room and give the "
             "same command again, it goes on from the newest whole checkpoint"
         ) from error
 

@@ -363,3 +363,19 @@ def test_the_template_that_uses_everything_does():
     assert '<b>{"role": "assistant", "content": "<r>"}&<r></b> inner 3\nouter' in text
     assert '"a": null, "z": null' in text
     assert '"\\u00e9"\n]' in text
+
+
+def test_what_is_around_pieces_of_a_corpus_is_what_a_whole_text_has_there():
+    """Also where the tokenizer writes a space before a text's first word, and only there."""
+    texts = ["Human: Assistant: a b c d", "alpha beta gamma"] * 9
+    spaced = Tokenizer(models.BPE())
+    spaced.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(special_tokens=["</s>"], show_progress=False)
+    spaced.train_from_iterator([*texts, "\n\nHuman: x\n\nAssistant: y\n\n"], trainer)
+    template = Template(TemplateConfig("human_assistant"), Tokens(spaced, "</s>"))
+    before, between, after = template.wrapping()
+    ids, _ = template.encode("a", "b")
+    assert ids[: len(before)] == before
+    assert ids[len(ids) - len(after) :] == after
+    middle = ids[len(before) : len(ids) - len(after)]
+    assert between[:-1] == middle[1 : len(between)]  # the last is a space, which goes with "b"

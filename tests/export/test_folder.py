@@ -227,3 +227,11 @@ def test_plain_orbax_restores_the_parameters_without_this_package(
     assert set(restored.files) == set(expected)
     for path, x in expected.items():
         np.testing.assert_array_equal(restored[path], x, err_msg=path)
+
+
+def test_what_transformers_or_the_format_refuses_is_refused_here(run, tmp_path):
+    folder, _ = run("Llama", width=20)
+    with pytest.raises(UserError, match=r"model\.width 20 is no multiple of model\.num_heads 6"):
+        export(str(folder), tmp_path / "hf", "hf")
+    with pytest.raises(UserError, match="orbax keeps the float32 parameters"):
+        export(str(folder), tmp_path / "orbax", "orbax", "bfloat16")

@@ -178,3 +178,12 @@ def test_many_responses_to_one_prompt_go_in_several_calls(scorer, monkeypatch):
     assert scorer.score(["abc"], [responses])[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
     assert len(shapes) > 1
     assert all(suffixes * length <= 64 for _, _, suffixes, length in shapes)
+
+
+def test_a_reward_that_is_no_number_is_refused(scorer):
+    model = fresh_model()
+    broken = jax.tree.map(lambda x: x * np.nan, model)
+    with pytest.raises(UserError, match="not finite"):
+        Scorer(LoadedModel(broken, EXPERIMENT, TOKENS), make_mesh(MeshConfig())).score(
+            ["a"], [["b"]]
+        )

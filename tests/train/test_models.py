@@ -7,6 +7,7 @@ import pytest
 
 from rbs_jax.convert.weights import leaf_paths
 from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.template import TemplateConfig
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
@@ -402,3 +403,33 @@ def test_text_longer_than_the_model_reads_is_refused_whatever_makes_it_long(expe
     with pytest.raises(UserError, match=r"a block of 16 tokens exceed model\.max_positions 15"):
         train(language, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_when_what_it_started_from_has_moved(
+    experiment, language_folder, corpora, tmp_path, mesh
+):
+    load_tokens(corpora / "train").save(language_folder)
+    asked = from_folder(experiment, language_folder, steps=1)
+    train(asked, tmp_path / "run")
+    language_folder.rename(tmp_path / "elsewhere")
+    more = dataclasses.replace(asked.train, steps=2)
+    assert train(dataclasses.replace(asked, train=more), tmp_path / "run")["steps"] == 2
+    with pytest.raises(UserError, match=f"{language_folder}: no model here"):
+        train(asked, tmp_path / "other")
+
+
+def test_a_source_is_named_with_its_step(tmp_path, mesh):
+    write_run(tmp_path / "run", RewardModel)
+    assert started_from(tmp_path / "run").model.init == f"{tmp_path / 'run'}@1"
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_refused(tmp_path, mesh):
+    write_run(tmp_path / "run", RewardModel)
+    train_tokens(made_up_documents(200, seed=3), 400).save(tmp_path / "run")
+    with pytest.raises(UserError, match=r"tokenizer has 400 ids, the model's embeddings 300 rows"):
+        load_model(find_model(str(tmp_path / "run")), mesh)
+
+
+def test_a_folder_of_few_positions_is_found(tmp_path):
+    write_folder(tmp_path, dataclasses.replace(TINY, max_positions=20))
+    assert find_model(str(tmp_path)).experiment.split == SplitConfig(10, 10)
