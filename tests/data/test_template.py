@@ -375,7 +375,5 @@ def test_what_is_around_pieces_of_a_corpus_is_what_a_whole_text_has_there():
     template = Template(TemplateConfig("human_assistant"), Tokens(spaced, "</s>"))
     before, between, after = template.wrapping()
     ids, _ = template.encode("a", "b")
-    assert ids[: len(before)] == before
-    assert ids[len(ids) - len(after) :] == after
-    middle = ids[len(before) : len(ids) - len(after)]
-    assert between[:-1] == middle[1 : len(between)]  # the last is a space, which goes with "b"
+    # The space at the end of a part goes with the word behind it: so "a" and "b" are one id each.
+    assert ids == [*before[:-1], ids[len(before) - 1], *between[:-1], ids[-1 - len(after)], *after]
