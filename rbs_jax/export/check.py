@@ -170,7 +170,7 @@ class _Theirs:
         transformers.utils.logging.disable_progress_bar()
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         kind = kinds[0 if self._is_reward else 1]
-        self._model = kind.from_pretrained(folder, dtype=torch.float32)
+        self._model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         self._model.eval()
         self._offset = loaded.experiment.model.head_offset
         self._template = loaded.experiment.template
