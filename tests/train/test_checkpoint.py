@@ -109,10 +109,11 @@ def test_where_none_was_measured_there_is_no_best(tmp_path, mesh):
 
 
 def test_init_names_the_fresh_weights_of_the_run(tmp_path, mesh):
-    experiment = Experiment(model=dataclasses.replace(TINY, max_positions=128), seed=3)
+    model = dataclasses.replace(TINY, max_positions=128, vocab_size=300)
+    experiment = Experiment(model=model, seed=3)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, trained(mesh, 1), {"next_step": 1}, experiment, {})
-    train_tokens(["words"], 258).save(tmp_path)
+    train_tokens(["words"], 300).save(tmp_path)
     found = find_model(f"{tmp_path}@init")
     assert found == (tmp_path, 0, experiment)
     got = load_model(found, mesh).model

@@ -10,7 +10,7 @@ from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import DataConfig
 from rbs_jax.train.loop import train
 
-TOPICS = 6
+TOPICS = 24
 
 
 def documents(count, seed):
@@ -33,11 +33,8 @@ def topics(tmp_path_factory):
     return DataConfig(train=str(folder / "train"), test=str(folder / "test"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("permuted", [False, True])
-def test_permuted_positives_leave_the_model_at_chance_and_true_ones_do_not(
-    experiment, topics, tmp_path, permuted
-):
+def in_batch(experiment, topics, out, seed, permuted):
+    """The figure of a short run."""
     result = train(
         dataclasses.replace(
             experiment,
@@ -47,15 +44,29 @@ def test_permuted_positives_leave_the_model_at_chance_and_true_ones_do_not(
                 experiment.train, steps=80, log_every=80, checkpoint_every=80
             ),
             heldout=dataclasses.replace(experiment.heldout, grids=64),
+            seed=seed,
         ),
-        tmp_path / "run",
+        out,
     )
-    figure = result["test"]["in_batch"]
-    low, high = figure["ci95"]
-    if permuted:
-        # A margin beyond the interval: weights that learnt nothing still prefer some topics,
-        # which six topics do not average out. Seeds 0 to 3 had 0.531, 0.505, 0.500 and 0.462.
-        assert abs(figure["pair_accuracy"] - 0.5) < 0.05, figure
+    return result["test"]["in_batch"]
+
+
+@pytest.mark.slow
+def test_true_positives_are_learnt(experiment, topics, tmp_path):
+    figure = in_batch(experiment, topics, tmp_path / "run", 0, permuted=False)
+    assert figure["ci95"][0] > 0.6, figure
+
+
+@pytest.mark.slow
+def test_permuted_positives_leave_the_models_at_chance(experiment, topics, tmp_path):
+    """On average: one model that learnt nothing still has a taste for repetition, or against it.
+
+    That is one random number for all its pairs, which no number of pairs averages out.
+    """
+    figures = [
+        in_batch(experiment, topics, tmp_path / f"{seed}", seed, permuted=True) for seed in range(4)
+    ]
+    assert abs(np.mean([figure["pair_accuracy"] for figure in figures]) - 0.5) < 0.05, figures
+    for figure in figures:
+        low, high = figure["ci95"]
         assert high - low < 0.1, "the interval is too wide to show anything"
-    else:
-        assert low > 0.6, figure
