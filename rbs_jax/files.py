@@ -44,6 +44,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except UserError:  # said already, of another file
+        raise
     except Exception as error:  # libraries wrap what the file system said, each in its own way
         said = system_error(error)
         if said is None:
