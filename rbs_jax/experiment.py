@@ -23,6 +23,7 @@ from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
 from rbs_jax.train.heldout import HeldoutConfig
+from rbs_jax.train.tile import TileConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Experiment:
     train: TrainConfig = TrainConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     mesh: MeshConfig = MeshConfig()
+    tile: TileConfig = TileConfig()
     seed: int = 0
     """Seed of the weights, the order of blocks and the held-out grids."""
 
@@ -94,17 +96,16 @@ class Experiment:
             raise UserError("train.best_every measures on data.valid, which is not set")
         if self.objective.loss == "causal_lm":
             self._check_language()
-        per_update = self.prefixes_per_update
-        if self.grid.prefixes % per_update:
-            nearest = " or ".join(map(str, _nearest_divisors(self.grid.prefixes, per_update)))
-            raise UserError(
-                f"optim.prefixes_per_update {per_update} does not divide grid.prefixes "
-                f"{self.grid.prefixes}; the nearest is {nearest}"
-            )
+        per_update, prefixes = self.prefixes_per_update, self.grid.prefixes
+        _check_divides("optim.prefixes_per_update", per_update, "grid.prefixes", prefixes)
+        rows, some = self.tile.prefixes or per_update, self.tile.suffixes or prefixes
+        _check_divides("tile.prefixes", rows, "the prefixes of an update", per_update)
+        _check_divides("tile.suffixes", some, "grid.prefixes", prefixes)
         self._check_mesh(
             ("data", "grid.grids_per_step", self.grid.grids_per_step),
             ("fsdp", "grid.prefixes", self.grid.prefixes),
             ("fsdp", "optim.prefixes_per_update", per_update),
+            ("fsdp", "tile.prefixes", rows),
             ("fsdp", "heldout.candidates", self.heldout.candidates),
         )
         if self.model.init is None:  # else its sizes are not known yet
@@ -146,6 +147,7 @@ class Experiment:
             "grid.same_document seek": self.grid.same_document == "seek",
             "grid.permute_positives": self.grid.permute_positives,
             "grid.negatives_per_prefix": self.grid.negatives_per_prefix is not None,
+            "tile.suffixes": self.tile.suffixes not in (None, self.grid.prefixes),
         }
         for name, is_set in meaningless.items():
             if is_set:
@@ -171,6 +173,12 @@ class Experiment:
     def updates_per_step(self) -> int:
         """Optimizer updates of a step, one after another."""
         return self.grid.prefixes // self.prefixes_per_update
+
+
+def _check_divides(part: str, size: int, whole: str, number: int) -> None:
+    if number % size:
+        nearest = " or ".join(map(str, _nearest_divisors(number, size)))
+        raise UserError(f"{part} {size} does not divide {whole} {number}; the nearest is {nearest}")
 
 
 def _nearest_divisors(number: int, wanted: int) -> list[int]:

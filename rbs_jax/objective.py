@@ -58,13 +58,19 @@ def row_mean(x_GPS: Float[Array, "G P S"], mask_GPS: Bool[Array, "G P S"]) -> Ar
     return total / jnp.maximum(mask_GPS.sum(axis=-1), 1)
 
 
-def grid_mean(x_GP: Float[Array, "G P"], valid_GP: Bool[Array, "G P"]) -> Float[Array, ""]:
-    """Mean over the grids of the mean over each grid's valid prefixes; 0 where there is none.
+def row_weights(negatives_GPS: Bool[Array, "G P S"]) -> Float[Array, "G P"]:
+    """What each prefix's loss counts for: the same within a grid, grids alike, 1 in all.
 
-    A grid without a valid prefix counts for nothing.
+    Prefixes without negatives count for nothing, and so do grids without any other.
     """
-    per_grid = jnp.where(valid_GP, x_GP, 0).sum(axis=-1) / jnp.maximum(valid_GP.sum(axis=-1), 1)
-    return per_grid.sum() / jnp.maximum(valid_GP.any(axis=-1).sum(), 1)
+    valid_GP = negatives_GPS.any(axis=-1)
+    per_grid_G = jnp.maximum(valid_GP.sum(axis=-1, keepdims=True), 1)
+    return valid_GP / per_grid_G / jnp.maximum(valid_GP.any(axis=-1).sum(), 1)
+
+
+def weighted_sum(w: Float[Array, "*GPS"], x: Float[Array, "*GPS"]) -> Float[Array, ""]:
+    """The sum of w x over what has weight; whatever stands elsewhere is not read."""
+    return (w * jnp.where(w > 0, x, 0)).sum()
 
 
 def objective(
@@ -72,42 +78,65 @@ def objective(
     positive_GP: Int[Array, "G P"],
     negatives_GPS: Bool[Array, "G P S"],
     config: ObjectiveConfig,
+    w_GP: Float[Array, "G P"] | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Every true suffix against its prefix's negatives, and the centering penalty.
 
     Both are means over the prefixes of a grid that have any negative, then over
     grids; prefixes without one count for nothing (`grid_metrics` counts them).
+    Where these are some prefixes of larger grids, `w` says what they count for.
 
     Returns:
       The loss, and its two parts: the preference by the loss's name, and `centering`.
     """
+    w_GP = row_weights(negatives_GPS) if w_GP is None else w_GP
     s_GP = positive_rewards(r_GPS, positive_GP)
-    valid_GP = negatives_GPS.any(axis=-1)
-    preference_GP = LOSSES[config.loss](r_GPS, s_GP, negatives_GPS, config)
-    penalty_GP = centering(r_GPS, s_GP, negatives_GPS, config)
-    preference = grid_mean(preference_GP, valid_GP)
-    penalty = config.centering * grid_mean(penalty_GP, valid_GP)
+    if config.loss == "infonce":
+        preference_GP = infonce(r_GPS, s_GP, negatives_GPS, config)
+    else:
+        preference_GP = row_mean(bradley_terry(r_GPS, s_GP, config), negatives_GPS)
+    penalty_GP = row_mean(centering(r_GPS, s_GP, config), negatives_GPS)
+    preference = weighted_sum(w_GP, preference_GP)
+    penalty = config.centering * weighted_sum(w_GP, penalty_GP)
     return preference + penalty, {config.loss: preference, "centering": penalty}
 
 
-def bradley_terry(
+def pair_weights(
+    w_GP: Float[Array, "G P"], negatives_GPS: Bool[Array, "G P S"]
+) -> Float[Array, "G P S"]:
+    """What each pair counts for in the objective, where its prefix counts for `w`."""
+    return w_GP[..., None] * negatives_GPS / jnp.maximum(negatives_GPS.sum(-1, keepdims=True), 1)
+
+
+def pairs_objective(
     r_GPS: Float[Array, "G P S"],
     s_GP: Float[Array, "G P"],
-    negatives_GPS: Bool[Array, "G P S"],
+    w_GPS: Float[Array, "G P S"],
     config: ObjectiveConfig,
-) -> Float[Array, "G P"]:
+) -> Float[Array, ""]:
+    """What some suffixes add to a Bradley-Terry objective, given the true suffixes' rewards."""
+    loss_GPS = bradley_terry(r_GPS, s_GP, config) + config.centering * centering(
+        r_GPS, s_GP, config
+    )
+    return weighted_sum(w_GPS, loss_GPS)
+
+
+def bradley_terry(
+    r_GPS: Float[Array, "G P S"], s_GP: Float[Array, "G P"], config: ObjectiveConfig
+) -> Float[Array, "G P S"]:
     """Each negative alone against the true suffix (arXiv:2603.02225, its page and code).
 
     With s_i the reward of prefix i's true suffix, s_ij that of its negative j,
     margin m (arXiv:2307.09288) and smoothing e (arXiv:1512.00567):
 
         z_ij = s_i - s_ij - m
-        loss_i = mean_j [ (1 - e) softplus(-z_ij) + e softplus(z_ij) ]
+        loss_ij = (1 - e) softplus(-z_ij) + e softplus(z_ij)
+
+    A prefix's loss is the mean over its negatives.
     """
     z_GPS = s_GP[..., None] - r_GPS - config.margin
     win_GPS, lose_GPS = jax.nn.softplus(-z_GPS), jax.nn.softplus(z_GPS)
-    smoothed_GPS = (1 - config.label_smoothing) * win_GPS + config.label_smoothing * lose_GPS
-    return row_mean(smoothed_GPS, negatives_GPS)
+    return (1 - config.label_smoothing) * win_GPS + config.label_smoothing * lose_GPS
 
 
 def infonce(
@@ -133,39 +162,35 @@ def infonce(
     return total_GP - (1 - config.label_smoothing) * own_GP - smoothed_GP
 
 
-LOSSES = {"bradley_terry": bradley_terry, "infonce": infonce}
-
-
 def centering(
-    r_GPS: Float[Array, "G P S"],
-    s_GP: Float[Array, "G P"],
-    negatives_GPS: Bool[Array, "G P S"],
-    config: ObjectiveConfig,
-) -> Float[Array, "G P"]:
-    """What keeps scores near zero, as a mean over the prefix's negatives.
+    r_GPS: Float[Array, "G P S"], s_GP: Float[Array, "G P"], config: ObjectiveConfig
+) -> Float[Array, "G P S"]:
+    """What keeps scores near zero, for each pair; a prefix's is the mean over its negatives.
 
-        square:      mean_j [ s_i^2 + s_ij^2 ]    (arXiv:2603.02225: no factor 1/2)
-        sum_square:  mean_j [ (s_i + s_ij)^2 ]    (arXiv:2312.09244; TRL and EasyDeL)
+        square:      s_i^2 + s_ij^2      (arXiv:2603.02225: no factor 1/2)
+        sum_square:  (s_i + s_ij)^2      (arXiv:2312.09244; TRL and EasyDeL)
 
     `square` shrinks every score; `sum_square` leaves s_i = -s_ij free to grow.
     """
     s_GPS = s_GP[..., None]
     if config.centering_form == "square":
-        return row_mean(jnp.square(s_GPS) + jnp.square(r_GPS), negatives_GPS)
-    return row_mean(jnp.square(s_GPS + r_GPS), negatives_GPS)
+        return jnp.square(s_GPS) + jnp.square(r_GPS)
+    return jnp.square(s_GPS + r_GPS)
 
 
 def language_loss(
-    log_probs_GPT: Float[Array, "G P T"], is_target_GPT: Bool[Array, "G P T"]
+    log_probs_GPT: Float[Array, "G P T"],
+    is_target_GPT: Bool[Array, "G P T"],
+    targets: Int[Array, ""],
 ) -> Float[Array, ""]:
-    """The mean cross-entropy of the next token, over the targets of a step [nats]; 0 without any.
+    """What blocks add to the mean cross-entropy of the next token over a step [nats].
 
     Args:
       log_probs_GPT: of each token of the blocks, given those before it in its document.
       is_target_GPT: which of them count; a document's first has nothing before it.
+      targets: how many count in all blocks of the step.
     """
-    total = jnp.where(is_target_GPT, log_probs_GPT, 0).sum()
-    return -total / jnp.maximum(is_target_GPT.sum(), 1)
+    return -jnp.where(is_target_GPT, log_probs_GPT, 0).sum() / jnp.maximum(targets, 1)
 
 
 def pair_wins(
@@ -213,8 +238,9 @@ def grid_metrics(
         "reward_negative": row_mean(r_GPS, negatives_GPS),
         "reward_spread": spread_GP,
     }
+    w_GP = row_weights(negatives_GPS)
     means = {
-        name: jnp.where(valid_GP.any(), grid_mean(x_GP, valid_GP), jnp.nan)
+        name: jnp.where(valid_GP.any(), weighted_sum(w_GP, x_GP), jnp.nan)
         for name, x_GP in by_row.items()
     }
     return means | {"rows_without_negatives": (~valid_GP).sum()}

@@ -281,19 +281,22 @@ TARGETS = jnp.array([[[1, 0, 1], [0, 0, 1]]], bool)
 
 
 def test_the_language_loss_is_a_mean_over_targets_not_over_blocks():
-    loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, TARGETS)
+    loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, TARGETS, jnp.array(3))
     assert loss == pytest.approx((1 + 4 + 32) / 3)
     np.testing.assert_allclose(gradient, TARGETS / -3, rtol=1e-6)
 
 
 def test_the_language_loss_sees_no_token_that_is_no_target():
     other = jnp.where(TARGETS, LOG_PROBS, jnp.nan)
-    assert language_loss(other, TARGETS) == language_loss(LOG_PROBS, TARGETS)
+    assert language_loss(other, TARGETS, jnp.array(3)) == language_loss(
+        LOG_PROBS, TARGETS, jnp.array(3)
+    )
 
 
 def test_the_language_loss_of_a_single_target_is_its_own_and_of_none_is_zero():
-    assert language_loss(LOG_PROBS, TARGETS.at[:, 0].set(False)) == 32
+    assert language_loss(LOG_PROBS, TARGETS.at[:, 0].set(False), jnp.array(1)) == 32
     with jax.debug_nans(True):
-        loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, jnp.zeros_like(TARGETS))
+        none, zero = jnp.zeros_like(TARGETS), jnp.array(0)
+        loss, gradient = jax.value_and_grad(language_loss)(LOG_PROBS, none, zero)
     assert loss == 0
     assert not gradient.any()

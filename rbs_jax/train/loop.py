@@ -7,6 +7,7 @@ OUT/untrained.json    held-out figures before the first step
 OUT/result.json       held-out figures after the last
 """
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -19,25 +20,30 @@ from jax.sharding import Mesh
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import BlockStream, GridStream, Stream
 from rbs_jax.data.template import Template
-from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import Experiment, differences, to_json
+from rbs_jax.experiment import Experiment, differences, from_json, to_json
 from rbs_jax.files import make_folder, write_json
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.corpora import open_corpora
+from rbs_jax.train.feed import Feed
+from rbs_jax.train.fit import Fitted, fit
 from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
-from rbs_jax.train.models import folder_of, start_model, with_sizes
+from rbs_jax.train.models import start_model, with_sizes
 from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
+from rbs_jax.train.step import make_step
+from rbs_jax.train.tile import TileConfig
 
 MAY_CHANGE = (
     *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "patience")),
     "train.max_skipped",
     "mesh.",
+    "tile.",
     "data.",
 )
 """What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
@@ -93,7 +99,9 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
             )
             beside |= {"untrained": untrained, "controls": grids.controls()}
         watched = heldout.get("valid") or heldout.get("test")
-        run = Run(experiment, out, mesh, stream, watched, optimizer, checkpoints)
+        tile, step = _fit(experiment, stream, mesh, optimizer, checkpoints, state)
+        experiment = dataclasses.replace(experiment, tile=tile)
+        run = Run(experiment, out, mesh, stream, watched, step, checkpoints)
         last, state = run.steps(start, state, fingerprints)
         chosen, model = last, state.model
         if experiment.train.best_every is not None:
@@ -176,56 +184,22 @@ def refuse_foreign(out: Path) -> None:
             raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")
 
 
-def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
-    """The corpora that the experiment names, checked against each other and the model.
-
-    Raises:
-      UserError: one is missing or given twice, ids exceed the vocabulary, or tokenizers differ.
-    """
-    named = {
-        "train": experiment.data.train,
-        "valid": experiment.data.valid,
-        "test": experiment.data.test,
-    }
-    if not named["train"]:
-        raise UserError("data.train is not set: give the corpus to train on with --data.train")
-    corpora = {name: Corpus(Path(path)) for name, path in named.items() if path}
-    _check_tokenizer_of_init(experiment, corpora["train"])
-    for name, corpus in corpora.items():
-        manifest = corpus.manifest
-        if manifest.vocab_size > experiment.model.vocab_size:
-            mend = f"set --model.vocab-size {manifest.vocab_size}"
-            if experiment.model.init is not None:
-                mend = "model.init knows no more: prepare it with that model's tokenizer"
-            raise UserError(
-                f"data.{name} {corpus.folder}: the tokenizer has {manifest.vocab_size} ids, "
-                f"model.vocab_size is {experiment.model.vocab_size}; {mend}"
-            )
-        same = [o for o in corpora if corpora[o].manifest.fingerprint == manifest.fingerprint]
-        if len(same) > 1:
-            raise UserError(
-                f"data.{same[0]} and data.{same[1]} are one corpus, {corpus.folder}: "
-                "figures on it would show nothing"
-            )
-        if manifest.tokenizer_sha256 != corpora["train"].manifest.tokenizer_sha256:
-            raise UserError(
-                f"data.{name} {corpus.folder}: not the tokenizer of data.train; "
-                f"prepare it with --tokenizer {corpora['train'].folder}"
-            )
-    return corpora
-
-
-def _check_tokenizer_of_init(experiment: Experiment, corpus: Corpus) -> None:
-    """Weights know the ids of one tokenizer."""
-    if experiment.model.init is None:
-        return
-    folder = folder_of(experiment.model.init)
-    has_tokenizer = (folder / "tokenizer.json").is_file()
-    if has_tokenizer and load_tokens(folder).sha256 != corpus.manifest.tokenizer_sha256:
-        raise UserError(
-            f"data.train {corpus.folder}: not the tokenizer of model.init {folder}; "
-            f"prepare it with --tokenizer {folder}"
-        )
+def _fit(
+    experiment: Experiment,
+    stream: Stream[Any],
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    checkpoints: Checkpoints,
+    state: TrainState,
+) -> Fitted:
+    """The compiled step; a run that goes on keeps its tile, unless it is given another."""
+    start = checkpoints.newest()
+    if start is not None and experiment.tile == TileConfig():
+        kept = from_json(checkpoints.notes(start)[1]).tile
+        experiment = dataclasses.replace(experiment, tile=kept)
+    step_of = partial(make_step, optimizer, experiment.objective, experiment.optim)
+    (batch,) = Feed(stream, mesh, experiment.grid.grids_per_step, 0, 1)
+    return fit(experiment, step_of, state, batch)
 
 
 def _untrained(

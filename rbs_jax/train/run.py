@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from rbs_jax.data.stream import Stream
@@ -19,7 +18,7 @@ from rbs_jax.train.feed import Feed
 from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.metrics import Clock, Metrics, read_metrics
 from rbs_jax.train.state import TrainState
-from rbs_jax.train.step import make_step
+from rbs_jax.train.step import Step
 
 MEASURED = f"heldout_{SELECTED_BY}"
 """What metrics.jsonl calls the figure that checkpoints are selected by."""
@@ -34,7 +33,7 @@ class Run(NamedTuple):
     stream: Stream[Any]
     watched: Heldout | None
     """The held-out grids that checkpoints are measured on: valid's where there is one."""
-    optimizer: optax.GradientTransformation
+    step: Step
     checkpoints: Checkpoints
 
     def steps(
@@ -52,12 +51,11 @@ class Run(NamedTuple):
             return start, state
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
-        step = make_step(self.optimizer, self.experiment.objective, self.experiment.optim)
         clock = Clock(self.stream.work, start)
         done, pending = start, None
         with Metrics(path, records, start, config.steps) as metrics:
             for done, batch in enumerate(feed, start=start + 1):
-                state, values = step(state, batch)
+                state, values = self.step(state, batch)
                 if pending is not None:
                     self._log(*pending, {}, metrics, clock, feed.waited)
                 pending = done, values

@@ -12,17 +12,23 @@ from rbs_jax.model import language
 from rbs_jax.model.kinds import fresh
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.model.reward import RewardModel
-from rbs_jax.objective import ObjectiveConfig, grid_metrics
+from rbs_jax.objective import ObjectiveConfig, grid_metrics, objective
 from rbs_jax.optim import OptimConfig, make_optimizer
 from rbs_jax.shapes import GridBatch, TokenBlocks
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.feed import BLOCKS, IN_BATCH, place
 from rbs_jax.train.state import init_state
-from rbs_jax.train.step import is_target, loss_and_rewards, loss_and_targets, make_step
+from rbs_jax.train.step import make_step
+from rbs_jax.train.tile import TileConfig, block_gradients, grid_gradients, is_target
 from tests.tiny import TINY, random_batch
 
 GOLDEN = Path(__file__).with_name("golden_first_steps.json")
 MESHES = [(1, 1, 1), (8, 1, 1), (2, 2, 2), (1, 4, 2)]
+
+
+def free(model):
+    """Nothing is frozen."""
+    return model
 
 
 def gradients(shape, batch, grids):
@@ -32,8 +38,9 @@ def gradients(shape, batch, grids):
             lambda: init_state(RewardModel(jax.random.key(0), TINY), optax.identity()).model
         )()
         batch = place(IN_BATCH, batch, mesh, grids)
-        function = jax.jit(jax.value_and_grad(loss_and_rewards, has_aux=True), static_argnums=2)
-        (loss, r_GPS), grads = function(model, batch, ObjectiveConfig())
+        function = jax.jit(grid_gradients, static_argnums=(2, 3, 4))
+        r_GPS, grads = function(model, batch, ObjectiveConfig(), TileConfig(), free)
+        loss, _ = objective(r_GPS, batch.positive, batch.negatives, ObjectiveConfig())
         metrics = grid_metrics(r_GPS, batch.positive, batch.negatives)
         return jax.device_get({"loss": loss} | metrics), jax.device_get(grads)
 
@@ -78,8 +85,9 @@ def language_gradients(shape, blocks):
     with jax.set_mesh(mesh):
         model = fresh(LanguageModel, 0, UNTIED)
         blocks = place(BLOCKS, blocks, mesh, len(blocks.tokens))
-        function = jax.jit(jax.value_and_grad(loss_and_targets, has_aux=True))
-        return jax.device_get(function(model, blocks))
+        function = jax.jit(block_gradients, static_argnums=(2, 3))
+        loss, grads = jax.device_get(function(model, blocks, TileConfig(), free))
+        return (loss, int(is_target(blocks).sum())), grads
 
 
 @pytest.mark.slow
@@ -127,7 +135,10 @@ def test_the_loss_and_gradient_of_blocks_are_means_over_their_targets():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), grads, mean)
 
 
-def steps(optim, batches, shape=(1, 1, 1), state=None):
+WHOLE = TileConfig()
+
+
+def steps(optim, batches, shape=(1, 1, 1), state=None, tile=WHOLE):
     """The state after a step on each batch, from fresh weights unless told, and each's metrics."""
     mesh = make_mesh(MeshConfig(*shape))
     of_blocks = isinstance(batches[0], TokenBlocks)
@@ -138,7 +149,7 @@ def steps(optim, batches, shape=(1, 1, 1), state=None):
         optimizer = make_optimizer(optim, steps=len(batches), updates_per_step=1)
         if state is None:
             state = jax.jit(lambda: init_state(kind(jax.random.key(0), config), optimizer))()
-        step, told = make_step(optimizer, objective, optim), []
+        step, told = make_step(optimizer, objective, optim, tile), []
         for batch in batches:
             state, metrics = step(state, place(letters, batch, mesh, len(batch[1])))
             told.append(jax.device_get(metrics))

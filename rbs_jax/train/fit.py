@@ -1,0 +1,100 @@
+"""The largest tile whose step fits the memory that is free, found by compiling."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import psutil
+
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment
+from rbs_jax.train.step import Step
+from rbs_jax.train.tile import TileConfig
+
+SHARE = {"cpu": 0.5}
+"""Of the free memory that a step's temporaries may take: a CPU's serves other programs too."""
+ELSEWHERE = 0.9
+GIGABYTE = 1e9
+
+
+class Fitted(NamedTuple):
+    """A compiled step and its tile."""
+
+    tile: TileConfig
+    step: Step
+
+
+def fit(
+    experiment: Experiment, step_of: Callable[[TileConfig], Any], state: Any, batch: Any
+) -> Fitted:
+    """The step of the config's tile, or where it leaves that open, of the largest that fits.
+
+    Args:
+      experiment: whose tile it is.
+      step_of: the step, to be compiled, of a tile.
+      state: what the step will be called with; only shapes and shardings are read.
+      batch: the same.
+
+    Raises:
+      UserError: not even the smallest tile fits.
+    """
+    if experiment.tile != TileConfig():
+        return Fitted(experiment.tile, step_of(experiment.tile).lower(state, batch).compile())
+    free = free_memory()
+    measured: tuple[int, int] | None = None
+    for tile in tiles(experiment):
+        size = _size(experiment, tile)
+        # A step holds something beside its tile, so it shrinks by less than the tile does.
+        if measured is not None and measured[1] * size > free * measured[0]:
+            continue
+        try:
+            compiled = step_of(tile).lower(state, batch).compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            continue
+        measured = size, compiled.memory_analysis().temp_size_in_bytes
+        if measured[1] <= free:
+            print(
+                f"tile: {tile.prefixes} prefixes with {tile.suffixes} suffixes at a time, "
+                f"{measured[1] / GIGABYTE:.2f} GB a device beside the state, "
+                f"{free / GIGABYTE:.2f} GB allowed",
+                flush=True,
+            )
+            return Fitted(tile, compiled)
+    least = "" if measured is None else f" ({measured[1] / GIGABYTE:.2f} GB)"
+    raise UserError(
+        f"no step fits the {free / GIGABYTE:.2f} GB that one may take here, not even the "
+        f"smallest{least}: take --model.remat full, a smaller model or more devices"
+    )
+
+
+def free_memory() -> int:
+    """What a step's temporaries may take on each device [bytes]."""
+    device = jax.local_devices()[0]
+    share = SHARE.get(device.platform, ELSEWHERE)
+    stats = device.memory_stats()
+    if device.platform == "cpu" or stats is None:
+        devices = len(jax.local_devices())
+        return int(share * psutil.virtual_memory().available / devices)
+    return int(share * (stats["bytes_limit"] - stats["bytes_in_use"]))
+
+
+def tiles(experiment: Experiment) -> Iterator[TileConfig]:
+    """All that divide the grid, from the largest: whole rows first, then parts of one a device."""
+    suffixes, least = experiment.grid.prefixes, experiment.mesh.fsdp
+    for rows in _divisors(experiment.prefixes_per_update):
+        if rows % least == 0:
+            yield TileConfig(rows, suffixes)
+    if experiment.objective.loss != "causal_lm":
+        for some in _divisors(suffixes)[1:]:
+            yield TileConfig(least, some)
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(number, 0, -1) if number % d == 0]
+
+
+def _size(experiment: Experiment, tile: TileConfig) -> int:
+    suffixes = experiment.grid.prefixes
+    return (tile.prefixes or experiment.prefixes_per_update) * (tile.suffixes or suffixes)
