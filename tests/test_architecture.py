@@ -11,7 +11,7 @@ ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
     {"files"},
-    {"sharding"},
+    {"sharding", "chips"},
     {"data", "model", "objective", "optim"},
     {"convert"},
     {"experiment", "prepare", "train"},

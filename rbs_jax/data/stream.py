@@ -29,6 +29,10 @@ class Work(NamedTuple):
     """Ids of the corpus."""
     tokens: int
     """Ids that run through the model."""
+    prefix_length: int
+    """Ids of a prefix in its template, without padding, on average; 0 for blocks."""
+    suffix_length: int
+    """Ids of a suffix in its template, or of a block."""
 
 
 class Stream(ABC, Generic[Batch]):
@@ -67,7 +71,7 @@ class BlockStream(Stream[TokenBlocks]):
         self._order = Order(len(corpus), grid, seed)
         self.steps_per_epoch = self._order.steps_per_epoch
         tokens = grid.prefixes * grid.grids_per_step * corpus.manifest.block_length
-        self.work = Work(0, tokens, tokens)
+        self.work = Work(0, tokens, tokens, 0, corpus.manifest.block_length)
 
     def batch(self, step: int, grids: slice = slice(None)) -> TokenBlocks:
         """The batch of a step, or of the slice of its grids that a host needs."""
@@ -108,11 +112,14 @@ class GridStream(Stream[GridBatch]):
         before, between, after = map(len, self._wrapping)
         prefixes = grid.prefixes * grid.grids_per_step
         pairs = prefixes * grid.prefixes
+        suffix_length = split_config.suffix_length + after
+        padded = before + split_config.longest_prefix + between
         self.work = Work(
-            pairs,
-            prefixes * (split_config.prefix_length + split_config.suffix_length),
-            prefixes * (before + split_config.longest_prefix + between)
-            + pairs * (split_config.suffix_length + after),
+            pairs=pairs,
+            unique_tokens=prefixes * (split_config.prefix_length + split_config.suffix_length),
+            tokens=prefixes * padded + pairs * suffix_length,
+            prefix_length=before + split_config.prefix_length + between,
+            suffix_length=suffix_length,
         )
         if split_config.breakpoint == "sentence":
             first = self._corpus.read(range(min(len(corpus), 1000)))

@@ -15,9 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import Rotation, constant, normal, rms_norm, rotate
+from rbs_jax.model.layers import Rotation, add_bias, constant, normal, rms_norm, rotate
 from rbs_jax.model.softmax import Part, softmax_attention
-from rbs_jax.sharding import activation_spec, einsum, gather
+from rbs_jax.sharding import activation_spec, einsum
 
 
 class KeysValues(NamedTuple):
@@ -148,9 +148,9 @@ class Attention(nnx.Module):
         k_GPSUKH = einsum("GPSTD,DKH->GPSTKH", x_GPSUD, self.key[...])
         v_GPSUKH = einsum("GPSTD,DKH->GPSTKH", x_GPSUD, self.value[...])
         if self.biases is not None:
-            q_GPSTKQH += gather("KQH", self.biases.query[...]).astype(q_GPSTKQH.dtype)
-            k_GPSUKH += gather("KH", self.biases.key[...]).astype(k_GPSUKH.dtype)
-            v_GPSUKH += gather("KH", self.biases.value[...]).astype(v_GPSUKH.dtype)
+            q_GPSTKQH = add_bias(q_GPSTKQH, self.biases.query[...], "KQH")
+            k_GPSUKH = add_bias(k_GPSUKH, self.biases.key[...], "KH")
+            v_GPSUKH = add_bias(v_GPSUKH, self.biases.value[...], "KH")
         if self.norms is not None:
             q_GPSTKQH = rms_norm(q_GPSTKQH, self.norms.query[...], self.eps, "H")
             k_GPSUKH = rms_norm(k_GPSUKH, self.norms.key[...], self.eps, "H")

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.config import RopeScaling, TransformerConfig
-from rbs_jax.sharding import einsum, gather, weight_spec
+from rbs_jax.sharding import activation_spec, einsum, gather, weight_spec
 
 
 def shape_of(letters: str, config: TransformerConfig) -> tuple[int, ...]:
@@ -34,6 +34,48 @@ def constant(value: float, letters: str, config: TransformerConfig) -> nnx.Param
 def widen(dtype: jnp.dtype) -> jnp.dtype:
     """Float32 at least: less is too coarse for norms, softmax and scores."""
     return jnp.promote_types(dtype, jnp.float32)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def look_up(
+    table_VD: Float[Array, "V D"], tokens: Int[Array, "..."], letters: str, dtype: jnp.dtype
+) -> Float[Array, "..."]:
+    """The table's rows at token ids whose axes are `letters`, in `dtype`.
+
+    A row's gradient is summed over its tokens in the table's own dtype: in bfloat16 a
+    frequent token's would stop growing after some hundred terms.
+    """
+    return _rows(table_VD, tokens, letters, dtype)
+
+
+def _rows(table_VD: Array, tokens: Array, letters: str, dtype: jnp.dtype) -> Array:
+    # Rows of a table that is split along its width would be gathered one by one.
+    rows = gather("VD", table_VD.astype(dtype)).at[tokens]
+    return rows.get(out_sharding=activation_spec(letters + "D"))
+
+
+def _look_up_forward(
+    table_VD: Array, tokens: Array, letters: str, dtype: jnp.dtype
+) -> tuple[Array, tuple[Array, Array]]:
+    return _rows(table_VD, tokens, letters, dtype), (table_VD, tokens)
+
+
+def _look_up_backward(
+    letters: str, _: jnp.dtype, saved: tuple[Array, Array], dx: Array
+) -> tuple[Array, None]:
+    table_VD, tokens = saved
+    wide = table_VD.dtype
+    transpose = jax.linear_transpose(lambda x: _rows(x, tokens, letters, wide), table_VD)
+    return *transpose(dx.astype(wide)), None
+
+
+look_up.defvjp(_look_up_forward, _look_up_backward)
+
+
+def add_bias(x: Float[Array, "..."], bias: Float[Array, "..."], letters: str) -> Array:
+    """A sum over the last axes, whose letters are given; the bias's gradient is float32."""
+    wide = x.astype(widen(x.dtype))
+    return (wide + gather(letters, bias)).astype(x.dtype)
 
 
 @partial(jax.checkpoint, static_argnums=(2, 3))  # keeps x alone for the backward pass

@@ -11,9 +11,18 @@ from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.attention import Attention, KeysValues, Read, at
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import Mlp, Rotation, constant, normal, rms_norm, rotation_of, widen
+from rbs_jax.model.layers import (
+    Mlp,
+    Rotation,
+    constant,
+    look_up,
+    normal,
+    rms_norm,
+    rotation_of,
+    widen,
+)
 from rbs_jax.shapes import TokenGrid
-from rbs_jax.sharding import activation_spec, gather, spread
+from rbs_jax.sharding import spread
 
 REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -75,9 +84,7 @@ class Transformer(nnx.Module):
 
     def embed(self, letters: str, tokens: Int[Array, "..."]) -> Float[Array, "..."]:
         """Embeddings of token ids whose axes are `letters`, in the compute dtype."""
-        # A table still split along its width would make XLA gather everything, row by row.
-        table_VD = gather("VD", self.embedding[...].astype(self.config.dtype))
-        return table_VD.at[tokens].get(out_sharding=activation_spec(letters + "D"))
+        return look_up(self.embedding[...], tokens, letters, jnp.dtype(self.config.dtype))
 
     def __call__(
         self,

@@ -15,8 +15,11 @@ from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_atomic, writing
 
-SPEEDS = ("pairs_per_second", "unique_tokens_per_second", "tokens_per_second")
-TIME_FIELDS = ("seconds", *SPEEDS, "data_wait_share")
+SPEEDS = (
+    *("pairs_per_second", "unique_tokens_per_second", "tokens_per_second"),
+    *("flops_per_second", "mfu", "data_wait_share"),
+)
+TIME_FIELDS = ("seconds", *SPEEDS)
 """The fields in which two runs of the same experiment may differ."""
 
 
@@ -36,12 +39,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def speeds(path: Path) -> dict[str, float | None]:
-    """The median of each speed over a metrics.jsonl's records, and the seconds in all."""
+    """The median of each speed over the records that have it, and the seconds in all."""
     records = read_metrics(path)
-    medians = {
-        name: float(np.median([record[name] for record in records])) if records else None
-        for name in (*SPEEDS, "data_wait_share")
-    }
+    medians: dict[str, float | None] = {}
+    for name in SPEEDS:
+        known = [record[name] for record in records if record.get(name) is not None]
+        medians[name] = float(np.median(known)) if known else None
     return {**medians, "train_seconds": sum(record["seconds"] for record in records)}
 
 
@@ -71,6 +74,8 @@ class Metrics:
             shown += f"{record['pairs_per_second']:.0f} pairs/s"
         else:
             shown += f"{record['tokens_per_second']:.0f} tokens/s"
+        if record.get("mfu") is not None:
+            shown += f" mfu {record['mfu']:.1%}"
         if record["skipped_updates"]:
             shown += f" skipped {record['skipped_updates']}"
         if self._bar is not None:
@@ -91,16 +96,24 @@ class Metrics:
 class Clock:
     """Speed between two lines of metrics.jsonl."""
 
-    def __init__(self, work: Work, start: int) -> None:
-        self._work = work
+    def __init__(self, work: Work, flops: int, peak: float | None, start: int) -> None:
+        """Start at a step.
+
+        Args:
+          work: what one step holds.
+          flops: useful operations of one step (`step_flops`).
+          peak: of all devices together, where it is known [operations a second].
+          start: steps done.
+        """
+        self._work, self._flops, self._peak = work, flops, peak
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def leave_out(self, seconds: float) -> None:
         """Time that went into something else than steps."""
         self._time += seconds
 
-    def lap(self, done: int, waited: float) -> dict[str, float]:
-        """The time fields of a record.
+    def lap(self, done: int, waited: float) -> dict[str, float | None]:
+        """The time fields of a record; `mfu` is None where the devices' peak is unknown.
 
         Args:
           done: steps done.
@@ -109,10 +122,13 @@ class Clock:
         now, steps = time.perf_counter(), done - self._step
         seconds, share = now - self._time, (waited - self._waited) / (now - self._time)
         self._step, self._time, self._waited = done, now, waited
+        flops_per_second = self._flops * steps / seconds
         return {
             "seconds": seconds,
             "pairs_per_second": self._work.pairs * steps / seconds,
             "unique_tokens_per_second": self._work.unique_tokens * steps / seconds,
             "tokens_per_second": self._work.tokens * steps / seconds,
+            "flops_per_second": flops_per_second,
+            "mfu": None if self._peak is None else flops_per_second / self._peak,
             "data_wait_share": share,
         }

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from rbs_jax.chips import peak_flops
 from rbs_jax.data.stream import Stream
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
@@ -15,6 +16,7 @@ from rbs_jax.objective import Metrics as StepMetrics
 from rbs_jax.optim import learning_rate
 from rbs_jax.train.checkpoint import SELECTED_BY, Checkpoints
 from rbs_jax.train.feed import Feed
+from rbs_jax.train.flops import step_flops
 from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.metrics import Clock, Metrics, read_metrics
 from rbs_jax.train.state import TrainState
@@ -51,7 +53,9 @@ class Run(NamedTuple):
             return start, state
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
-        clock = Clock(self.stream.work, start)
+        flops = step_flops(self.experiment, self.stream.work)
+        peak = peak_flops(device.device_kind for device in self.mesh.devices.flat)
+        clock = Clock(self.stream.work, flops, peak, start)
         done, pending = start, None
         with Metrics(path, records, start, config.steps) as metrics:
             for done, batch in enumerate(feed, start=start + 1):

@@ -12,7 +12,10 @@ from rbs_jax.model.kinds import Model
 
 
 class TrainState(NamedTuple):
-    """Model and moments are pytrees of float32 arrays, sharded by the weights' letters."""
+    """Model and moments are pytrees of float32 arrays, sharded by the weights' letters.
+
+    `optim.first_moment` may say otherwise of the one moment.
+    """
 
     model: Model
     opt_state: optax.OptState

@@ -362,14 +362,22 @@ def test_an_open_template_has_nothing_behind_the_suffix(corpus):
 def test_the_work_of_a_step_counts_prefixes_once_and_suffixes_under_each(corpus):
     grid = GridConfig(prefixes=4, grids_per_step=3)
     assert GridStream(corpus, SplitConfig(5, 2), grid, seed=0).work == Work(
-        pairs=48, unique_tokens=12 * 7, tokens=12 * 5 + 48 * 2
+        pairs=48,
+        unique_tokens=12 * 7,
+        tokens=12 * 5 + 48 * 2,
+        prefix_length=5,
+        suffix_length=2,
     )
     moving = SplitConfig(4, 2, "random", reach=2)
     before, between, after = map(len, Template(HUMAN_ASSISTANT, corpus.tokens()).wrapping())
     assert GridStream(corpus, moving, grid, 0, HUMAN_ASSISTANT).work == Work(
-        pairs=48, unique_tokens=12 * 6, tokens=12 * (before + 6 + between) + 48 * (2 + after)
+        pairs=48,
+        unique_tokens=12 * 6,
+        tokens=12 * (before + 6 + between) + 48 * (2 + after),
+        prefix_length=before + 4 + between,
+        suffix_length=2 + after,
     )
-    assert BlockStream(corpus, grid, seed=0).work == Work(0, 12 * 8, 12 * 8)
+    assert BlockStream(corpus, grid, seed=0).work == Work(0, 12 * 8, 12 * 8, 0, 8)
 
 
 def test_whole_blocks_come_in_the_order_of_their_grids_with_their_documents_told_apart(corpus):

@@ -1,20 +1,27 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import pytest
 
+from rbs_jax.chips import CHIPS, Chip
 from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.reader import Corpus
+from rbs_jax.data.stream import GridStream
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import DataConfig, TrainConfig, to_json
 from rbs_jax.optim import OptimConfig
+from rbs_jax.sharding import MeshConfig
 from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.flops import step_flops
 from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.loop import train
 from rbs_jax.train.metrics import TIME_FIELDS, read_metrics
@@ -251,6 +258,29 @@ def test_metrics_hold_what_they_promise(unbroken):
     assert {"reward_positive", "reward_negative", "reward_spread", "grad_norm"} < set(record)
     assert record["loss"] == pytest.approx(record["bradley_terry"] + record["centering"])
     assert 0 <= record["data_wait_share"] <= 1
+
+
+def test_every_record_tells_the_useful_operations_of_a_second(unbroken, experiment):
+    out, result = unbroken
+    work = GridStream(Corpus(Path(experiment.data.train)), experiment.split, experiment.grid, 0)
+    of_a_step = step_flops(experiment, work.work)
+    for record in read_metrics(out / "metrics.jsonl"):  # one a step
+        assert record["flops_per_second"] * record["seconds"] == pytest.approx(of_a_step)
+        assert record["mfu"] is None
+    assert result["flops_per_second"] > 0
+    assert result["mfu"] is None
+
+
+def test_on_a_known_chip_they_are_compared_with_the_peak_of_all_devices(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(CHIPS, "cpu", Chip(flops=1e9, memory=1.0, bandwidth=1.0))
+    two = dataclasses.replace(with_steps(experiment, 2), mesh=MeshConfig(data=2))
+    result = train(two, tmp_path / "run")
+    for record in read_metrics(tmp_path / "run" / "metrics.jsonl"):
+        assert record["mfu"] == pytest.approx(record["flops_per_second"] / 2e9)
+    assert result["mfu"] > 0
+    assert re.search(r"step 2/2 .* pairs/s mfu \d+\.\d%", capsys.readouterr().out)
 
 
 def run_cli(experiment, folder, out):

@@ -6,7 +6,7 @@ from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
-from rbs_jax.train.metrics import Clock, Metrics, read_metrics
+from rbs_jax.train.metrics import Clock, Metrics, read_metrics, speeds
 
 RECORD = {
     "loss": 0.5,
@@ -66,16 +66,45 @@ def test_json_is_written_whole_with_nothing_left_beside(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
 
 
+WORK = Work(pairs=18, unique_tokens=72, tokens=156, prefix_length=5, suffix_length=7)
+
+
 def test_speeds_by_hand(monkeypatch):
     """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
     now = iter([100.0, 111.0])
     monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
-    clock = Clock(Work(pairs=18, unique_tokens=72, tokens=156), start=10)
+    clock = Clock(WORK, flops=600, peak=1000.0, start=10)
     clock.leave_out(3.0)
     assert clock.lap(14, waited=2.0) == {
         "seconds": 8.0,
         "pairs_per_second": 2 * 9 * 4 / 8,
         "unique_tokens_per_second": 2 * 3 * (5 + 7) * 4 / 8,
         "tokens_per_second": (2 * 3 * 5 + 2 * 9 * 7) * 4 / 8,
+        "flops_per_second": 600 * 4 / 8,
+        "mfu": 0.3,
         "data_wait_share": 0.25,
     }
+
+
+def test_without_a_known_peak_the_share_of_it_is_null_and_not_shown(tmp_path, capsys):
+    lap = Clock(WORK, flops=600, peak=None, start=0).lap(1, waited=0.0)
+    assert lap["mfu"] is None
+    assert lap["flops_per_second"] == 600 / lap["seconds"]
+    with Metrics(tmp_path / "metrics.jsonl", [], start=0, steps=9) as metrics:
+        metrics.write(record(3) | {"mfu": None})
+        metrics.write(record(4) | {"mfu": 0.4567})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("9 pairs/s")
+    assert second.endswith("9 pairs/s mfu 45.7%")
+
+
+def test_medians_are_over_the_records_that_have_a_speed(tmp_path):
+    """Those of an earlier version, or of a chip without a known peak, may lack one."""
+    path, speed = tmp_path / "metrics.jsonl", {"seconds": 2.0, "pairs_per_second": 3.0}
+    lines = [speed, speed | {"mfu": None}, speed | {"mfu": 0.2}, speed | {"mfu": 0.4}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = speeds(path)
+    assert made["pairs_per_second"] == 3.0
+    assert made["mfu"] == pytest.approx(0.3)
+    assert made["flops_per_second"] is None
+    assert made["train_seconds"] == 8.0
