@@ -29,7 +29,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from step_task import First, Shape, Task
+from step_task import First, Shape, Task, forward_flops
 from turns import Absent, Program
 
 from rbs_jax.model.backbones import LLAMA32_1B
@@ -76,36 +76,6 @@ class Measured:
         return statistics.median(self.seconds)
 
 
-def forward_flops(
-    model: TransformerConfig, texts: int, length: int, before: int = 0, last: str = "whole"
-) -> float:
-    """Forward FLOPs of texts, each behind tokens whose keys and values are kept.
-
-    Two for each weight of a product and token, and four for each head's size and key that a
-    token sees: those before its text, and of its own up to itself. Looking up embeddings
-    costs none, the head's two for each width and text are left out. Backward costs twice that.
-
-    Args:
-      model: the sizes.
-      texts: how many.
-      length: of each [tokens].
-      before: kept for each [tokens].
-      last: of the last layer's work what is counted: the "whole", only the "keys" and
-        values, or beside them only what a text's one "read" position needs.
-    """
-    heads, kv_heads = (n * model.head_dim for n in (model.num_heads, model.num_kv_heads))
-    keys = 2 * model.width * 2 * kv_heads
-    rest = 2 * model.width * (2 * heads + 3 * model.mlp_width)
-    seen = length * before + length * (length + 1) / 2
-    whole = length * (keys + rest) + 4 * heads * seen
-    last_layer = {
-        "whole": whole,
-        "keys": length * keys,
-        "read": length * keys + rest + 4 * heads * (before + length),
-    }[last]
-    return texts * ((model.num_layers - 1) * whole + last_layer)
-
-
 def step_flops(name: str, model: TransformerConfig, shape: Shape, pruned: bool = False) -> float:
     """FLOPs of a program's step, forward and backward; `pruned`: as far as a score needs them."""
     count, prefix, suffix = shape
@@ -142,6 +112,9 @@ def measure(task: Task, names: list[str], rounds: int, together: bool) -> dict[s
                 try:
                     program = open_programs.enter_context(Program(*PROGRAMS[name], task))
                     size = program.ask("choose")
+                    if size is not None and not together:  # what it tried is in its peak
+                        program.close()
+                        program = open_programs.enter_context(Program(*PROGRAMS[name], task))
                     results[name] = made = Measured(size, program.ask("first", size))
                 except Absent as error:
                     results[name] = str(error)
@@ -225,8 +198,8 @@ def print_table(task: Task, said: dict[str, Any]) -> None:
         pruned = made["flop_ratio_pruned"] / made["flop_ratio"]
         rate = made["time_ratio"] / made["flop_ratio_pruned"]
         print(
-            f"{name}: time {made['time_ratio']:.2f} = FLOPs {made['flop_ratio']:.2f} x our pruned "
-            f"last layer {pruned:.2f} x FLOPs a second, ours over its, {rate:.2f}"
+            f"{name}: time {made['time_ratio']:.2f} = FLOPs {made['flop_ratio']:.2f} "
+            f"x pruning the last layer {pruned:.2f} x FLOPs a second, ours over its, {rate:.2f}"
         )
     losses = ", ".join(f"{name} {made['loss']:.6f}" for name, made in said["programs"].items())
     norms = (made["gradient"] for made in said["programs"].values())
@@ -283,8 +256,12 @@ def main() -> None:
     is_cpu = device["platform"] == "cpu"
     model = SMALL if is_cpu else LLAMA32_1B
     model = dataclasses.replace(model, remat=args.remat or model.remat)
-    about = {"device": device, "rounds": args.rounds, "threads": args.threads} | {
-        name: os.environ[name] for name in ("GLIBC_TUNABLES",)
+    about = {
+        "device": device,
+        "rounds": args.rounds,
+        "threads": args.threads,
+        "GLIBC_TUNABLES": os.environ["GLIBC_TUNABLES"],
+        "load_before": os.getloadavg()[0],
     }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     results: dict[str, Any] = {}

@@ -89,6 +89,36 @@ class Step(NamedTuple):
     """The most during the step, over that of the bare process; or on the device so far [bytes]."""
 
 
+def forward_flops(
+    model: TransformerConfig, texts: int, length: int, before: int = 0, last: str = "whole"
+) -> float:
+    """Forward FLOPs of texts, each behind tokens whose keys and values are kept.
+
+    Two for each weight of a product and token, and four for each head's size and key that a
+    token sees: those before its text, and of its own up to itself. Looking up embeddings
+    costs none, the head's two for each width and text are left out. Backward costs twice that.
+
+    Args:
+      model: the sizes.
+      texts: how many.
+      length: of each [tokens].
+      before: kept for each [tokens].
+      last: of the last layer's work what is counted: the "whole", only the "keys" and
+        values, or beside them only what a text's one "read" position needs.
+    """
+    heads, kv_heads = (n * model.head_dim for n in (model.num_heads, model.num_kv_heads))
+    keys = 2 * model.width * 2 * kv_heads
+    rest = 2 * model.width * (2 * heads + 3 * model.mlp_width)
+    seen = length * before + length * (length + 1) / 2
+    whole = length * (keys + rest) + 4 * heads * seen
+    last_layer = {
+        "whole": whole,
+        "keys": length * keys,
+        "read": length * keys + rest + 4 * heads * (before + length),
+    }[last]
+    return texts * ((model.num_layers - 1) * whole + last_layer)
+
+
 MATMUL = 20
 """Products in a row, to measure what the machine can do at most."""
 

@@ -1,5 +1,6 @@
 """The other side of benchmarks/step.py: explicit pairs in PyTorch."""
 
+import copy
 import tempfile
 import time
 
@@ -17,9 +18,8 @@ PROBED = 8
 class Pairs:
     """Every pair as two whole texts, the true one and a negative, through a transformers model.
 
-    A step encodes 2 B (B - 1) texts and makes one update. In bfloat16, products are autocast
-    and weights stay float32, as TRL's `bf16=True` has it. Attention is sdpa, nothing is
-    recomputed, there is no dropout.
+    A step encodes 2 B (B - 1) texts. Attention is sdpa, nothing is recomputed, there is no
+    dropout. Weights are float32; in bfloat16, products are autocast.
     """
 
     def __init__(self, task: Task) -> None:
@@ -69,11 +69,11 @@ class Pairs:
     def first(self, size: int) -> First:
         """Make the step that moves nothing."""
         self._size, self._optimizer = size, self._faster_optimizer()
-        loss, norm = self._step()
+        first = self._step()
         for group in self._optimizer.param_groups:
             group["lr"] = OPTIM.learning_rate
         give_back_memory()
-        return First(loss, norm if len(self._updates) == 1 else None)
+        return first if len(self._updates) == 1 else First(first.loss, None)
 
     def _faster_optimizer(self) -> torch.optim.Optimizer:
         """AdamW at rate 0, fused into one kernel or not."""
@@ -105,28 +105,35 @@ class Pairs:
         memory = torch.cuda.max_memory_allocated() if on_device else peak.bytes - self._before
         return Step(seconds, memory)
 
-    def _step(self) -> tuple[float, float]:
+    def _step(self) -> First:
         """All updates of a grid: the mean of their losses, and the last one's gradient norm."""
-        losses = []
-        for pairs in self._updates:
-            self._optimizer.zero_grad(set_to_none=True)
-            losses.append(self._gradients(pairs, self._size))
-            norm = torch.nn.utils.clip_grad_norm_(self._parameters, OPTIM.clip_norm)
-            self._optimizer.step()
-        return torch.stack(losses).mean().item(), norm.item()
+        firsts = [self._update(pairs) for pairs in self._updates]
+        losses = torch.stack([loss for loss, _ in firsts])
+        return First(losses.mean().item(), firsts[-1][1].item())
+
+    def _update(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update: its loss and gradient norm."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._gradients(pairs, self._size)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, OPTIM.clip_norm)
+        self._optimizer.step()
+        return loss, norm
 
     def _gradients(self, pairs: torch.Tensor, size: int) -> torch.Tensor:
         """The gradients of the mean loss of pairs, `size` of them at a time; the loss."""
         total = torch.zeros((), device=self._device)
         for part in pairs.split(size):
             texts = part.transpose(0, 1).flatten(0, 1)
-            with torch.autocast(
-                self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16
-            ):
-                loss = self._loss(texts).float() * (len(part) / len(pairs))
-            loss.backward()
-            total += loss.detach()
+            total += self._backward(texts, len(part) / len(pairs))
         return total
+
+    def _backward(self, texts: torch.Tensor, share: float) -> torch.Tensor:
+        """Adds to the gradients those of a part, which is this share of the pairs."""
+        is_half = self._dtype == torch.bfloat16
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=is_half):
+            loss = self._loss(texts).float() * share
+        loss.backward()
+        return loss.detach()
 
     def matmul(self) -> float:
         """Products of large square matrices in the compute dtype [FLOP/s]."""
@@ -146,7 +153,7 @@ class Pairs:
 
 
 class Trl(Pairs):
-    """The installed TRL RewardTrainer's own `compute_loss`, metrics and all."""
+    """The installed TRL RewardTrainer's own `compute_loss`, metrics and all; an update a grid."""
 
     def __init__(self, task: Task) -> None:
         from datasets import Dataset
@@ -179,7 +186,7 @@ class Trl(Pairs):
         inputs = {"input_ids": texts, "attention_mask": torch.ones_like(texts)}
         return self._trainer.compute_loss(self._model, inputs)
 
-    def _step(self) -> tuple[float, float]:
+    def _step(self) -> First:
         self._trainer._metrics["train"].clear()  # as logging does
         return super()._step()
 
@@ -188,10 +195,18 @@ class Released(Pairs):
     """The schedule of the paper's released code (arXiv:2603.02225).
 
     An update for each prefix, on its B - 1 pairs one at a time: its true text is encoded, and
-    its gradient computed, anew for each negative. So it encodes as many texts as explicit pairs,
-    in smaller batches and B updates. Its recomputation in the backward pass, which costs another
-    third, is left out here, and its centering is the other programs', not the square.
+    its gradient computed, anew for each negative. So it encodes as many texts as explicit pairs
+    do, in the smallest batches. In bfloat16 the whole model is, beside float32 weights that
+    collect the gradients and are updated. Its recomputation in the backward pass, which costs
+    another third, is left out, and its centering is the other programs', not the square.
     """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        is_half = self._dtype == torch.bfloat16
+        self._running = copy.deepcopy(self._model).to(self._dtype) if is_half else self._model
+        of_running = self._running.parameters()
+        self._copied = list(zip(self._parameters, of_running, strict=True)) if is_half else []
 
     def _pairs_of_updates(self) -> list[torch.Tensor]:
         (pairs,) = super()._pairs_of_updates()
@@ -201,8 +216,26 @@ class Released(Pairs):
         """One pair, as released."""
         return 1
 
+    def _update(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        made = super()._update(pairs)
+        with torch.no_grad():
+            for weight, half in self._copied:
+                half.copy_(weight)
+        return made
+
+    def _backward(self, texts: torch.Tensor, share: float) -> torch.Tensor:
+        loss = self._loss(texts).float() * share
+        loss.backward()
+        for weight, half in self._copied:
+            if weight.grad is None:
+                weight.grad = half.grad.float()
+            else:
+                weight.grad += half.grad
+            half.grad = None
+        return loss.detach()
+
     def _loss(self, texts: torch.Tensor) -> torch.Tensor:
-        rewards = self._model(input_ids=texts, use_cache=False).logits[:, 0]
+        rewards = self._running(input_ids=texts, use_cache=False).logits[:, 0]
         true, negative = rewards.chunk(2)
         centering = (true + negative).square().mean()
         return OBJECTIVE.centering * centering - logsigmoid(true - negative).mean()
