@@ -231,7 +231,11 @@ def parse() -> argparse.Namespace:
         help="of matrix products; weights are float32 (default: both; on a GPU bfloat16)",
     )
     parser.add_argument(
-        "--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS), help="(default: all)"
+        "--programs",
+        nargs="+",
+        choices=PROGRAMS,
+        default=list(PROGRAMS),
+        help="what to run beside ours (default: all)",
     )
     parser.add_argument("--rounds", type=int, default=3, help="timed steps of each (default: 3)")
     parser.add_argument(
@@ -251,30 +255,31 @@ def main() -> None:
     args = parse()
     os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
-    with Program("step_ours", "Device") as program:
-        device = program.ask("describe")
-    is_cpu = device["platform"] == "cpu"
-    model = SMALL if is_cpu else LLAMA32_1B
-    model = dataclasses.replace(model, remat=args.remat or model.remat)
-    about = {
-        "device": device,
-        "rounds": args.rounds,
-        "threads": args.threads,
-        "GLIBC_TUNABLES": os.environ["GLIBC_TUNABLES"],
-        "load_before": os.getloadavg()[0],
-    }
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Program("step_ours", "Backend") as backend:
+            device = backend.ask("describe")
+            is_cpu = device["platform"] == "cpu"
+            model = SMALL if is_cpu else LLAMA32_1B
+            model = dataclasses.replace(model, remat=args.remat or model.remat)
+            backend.ask("write_weights", model, folder, args.seed)
+        about = {
+            "device": device,
+            "rounds": args.rounds,
+            "threads": args.threads,
+            "GLIBC_TUNABLES": os.environ["GLIBC_TUNABLES"],
+            "load_before": os.getloadavg()[0],
+        }
+        print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
+        results: dict[str, Any] = {}
+        names = ["ours", *(name for name in args.programs if name != "ours")]
         for dtype in args.dtype or (CLOSE if is_cpu else ["bfloat16"]):
+            results[dtype] = {}
             for shape in args.shape or (CPU_SHAPES if is_cpu else DEVICE_SHAPES):
                 sized = dataclasses.replace(model, dtype=dtype)
-                task = Task(shape, sized, Path(folder), args.threads, args.seed)
-                if not results:
-                    with Program("step_ours", "Weights", task) as program:
-                        program.ask("write")
-                seen = measure(task, args.programs, args.rounds, together=is_cpu)
-                results.setdefault(dtype, {})[str(shape)] = said = figures(task, seen)
+                task = Task(shape, sized, folder, args.threads, args.seed)
+                seen = measure(task, names, args.rounds, together=is_cpu)
+                results[dtype][str(shape)] = said = figures(task, seen)
                 print_table(task, said)
     print(json.dumps(about | {"results": results}))
 

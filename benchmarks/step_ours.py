@@ -1,6 +1,7 @@
 """Our side of benchmarks/step.py: the step as it trains, and the same without sharing."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
-from step_task import MATMUL, OBJECTIVE, OPTIM, PAD, First, Step, Task, matmul_width
-from turns import Peak, divisors, fastest, give_back_memory, own_memory
+from step_task import MATMUL, OBJECTIVE, OPTIM, PAD, First, Step, Task, matmul_speed, matmul_width
+from turns import Peak, divisors, fastest, give_back_memory, own_memory, take_threads
 
 from rbs_jax.convert.config import config_json
 from rbs_jax.convert.write import write_weights
 from rbs_jax.files import write_json
+from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.kinds import fresh
 from rbs_jax.model.reward import RewardModel, scores
 from rbs_jax.objective import objective
@@ -27,26 +29,18 @@ STEPS = 1000
 """Of the run that the optimizer's schedule is made for; it is constant."""
 
 
-class Device:
-    """What JAX runs on here."""
+class Backend:
+    """JAX on this machine, before any program runs."""
 
     def describe(self) -> dict[str, Any]:
-        """Platform and name of the first device."""
+        """What it runs on."""
         device = jax.devices()[0]
         return {"platform": device.platform, "name": device.device_kind, "jax": jax.__version__}
 
-
-class Weights:
-    """The weights that all programs start from."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def write(self) -> None:
-        """Write them as a Hugging Face folder."""
-        config, folder = self._task.model, self._task.folder
+    def write_weights(self, config: TransformerConfig, folder: Path, seed: int) -> None:
+        """The weights that all programs start from, as a Hugging Face folder."""
         with jax.set_mesh(make_mesh(MeshConfig())):
-            model = fresh(RewardModel, self._task.seed, config)
+            model = fresh(RewardModel, seed, config)
             fields = config_json(config, "SequenceClassification", "float32", {"pad_token_id": PAD})
             write_json(folder / "config.json", fields)
             write_weights(model, config, config.vocab_size, folder, "float32")
@@ -56,7 +50,7 @@ class Ours:
     """A train step in JAX, whose state is given from step to step."""
 
     def __init__(self, task: Task) -> None:
-        task.take_threads()
+        take_threads(task.threads)
         self._task, self._mesh = task, make_mesh(MeshConfig())
         jax.set_mesh(self._mesh)
         self._before = own_memory()
@@ -95,10 +89,13 @@ class Ours:
             return jax.lax.fori_loop(0, MATMUL, lambda _, y: y @ x, x)
 
         compiled = jax.jit(chain)
-        jax.block_until_ready(compiled(x))
-        began = time.perf_counter()
-        jax.block_until_ready(compiled(x))
-        return MATMUL * 2 * width**3 / (time.perf_counter() - began)
+
+        def seconds() -> float:
+            began = time.perf_counter()
+            jax.block_until_ready(compiled(x))
+            return time.perf_counter() - began
+
+        return matmul_speed(seconds, width)
 
     def _made(self, size: int | None) -> tuple[Any, Any]:
         """The compiled step and its batch."""

@@ -1,7 +1,7 @@
 """What every program of benchmarks/step.py trains on: a shape, the same ids, the same settings."""
 
 import dataclasses
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,10 +53,6 @@ class Task:
     def dtype(self) -> str:
         """Of the trunk's products."""
         return self.model.dtype
-
-    def take_threads(self) -> None:
-        """Keep this process to as many processors as threads, whatever a library would take."""
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: self.threads])
 
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         """Random ids: prefixes [P, C] and suffixes [S, T]."""
@@ -125,4 +121,9 @@ MATMUL = 20
 
 def matmul_width(is_accelerator: bool) -> int:
     """Of the square matrices."""
-    return 8192 if is_accelerator else 2048
+    return 8192 if is_accelerator else 1024
+
+
+def matmul_speed(seconds_of_products: Callable[[], float], width: int) -> float:
+    """The best of several measurements of `MATMUL` products in a row [FLOP/s]."""
+    return MATMUL * 2 * width**3 / min(seconds_of_products() for _ in range(4))

@@ -5,11 +5,11 @@ import tempfile
 import time
 
 import torch
-from step_task import MATMUL, OBJECTIVE, OPTIM, PAD, First, Step, Task, matmul_width
+from step_task import MATMUL, OBJECTIVE, OPTIM, PAD, First, Step, Task, matmul_speed, matmul_width
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
-from turns import Peak, divisors, fastest, give_back_memory, own_memory
+from turns import Peak, divisors, fastest, give_back_memory, own_memory, take_threads
 
 PROBED = 8
 """Pairs, at least, that a batch size is tried on."""
@@ -23,7 +23,7 @@ class Pairs:
     """
 
     def __init__(self, task: Task) -> None:
-        task.take_threads()
+        take_threads(task.threads)
         torch.set_num_threads(task.threads)
         self._task = task
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,12 +139,14 @@ class Pairs:
         """Products of large square matrices in the compute dtype [FLOP/s]."""
         width = matmul_width(self._device.type != "cpu")
         x = torch.randn(width, width, dtype=self._dtype, device=self._device) / width**0.5
-        for _ in range(2):
+
+        def seconds() -> float:
             began, y = self._now(), x
             for _ in range(MATMUL):
                 y = y @ x
-            seconds = self._now() - began
-        return MATMUL * 2 * width**3 / seconds
+            return self._now() - began
+
+        return matmul_speed(seconds, width)
 
     def _now(self) -> float:
         if self._device.type == "cuda":

@@ -92,6 +92,11 @@ def _serve(pipe: Any, module: str, kind: str, args: tuple[Any, ...]) -> None:
         pass
 
 
+def take_threads(count: int) -> None:
+    """Keep this process to so many processors, whatever its libraries would take."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def own_memory() -> float:
     """Of this process, without pages of files [bytes]."""
     _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
@@ -104,7 +109,11 @@ def give_back_memory() -> None:
 
 
 class Peak:
-    """The most of this process's own memory [bytes] seen while it is open, every 10 ms."""
+    """The most of this process's own memory [bytes] seen while it is open."""
+
+    def __init__(self, every: float = 0.01) -> None:
+        """Looks so often [s]."""
+        self._every = every
 
     def __enter__(self) -> "Peak":
         self.start = self.bytes = own_memory()
@@ -116,7 +125,7 @@ class Peak:
     def _run(self) -> None:
         while self._open:
             self.bytes = max(self.bytes, own_memory())
-            time.sleep(0.01)
+            time.sleep(self._every)
 
     def __exit__(self, *_: object) -> None:
         self._open = False
