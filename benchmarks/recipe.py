@@ -53,7 +53,7 @@ def base(corpora: Path) -> Experiment:
         data=DataConfig(*(str(corpora / name) for name in ("train", "valid", "test"))),
         split=SplitConfig(prefix_length=48, suffix_length=32, reach=16),
         grid=GridConfig(prefixes=8, grids_per_step=BLOCKS_PER_STEP // 8),
-        model=TransformerConfig(vocab_size=8192, num_layers=2, dtype="float32", scan_unroll=2),
+        model=TransformerConfig(vocab_size=8192, num_layers=2, dtype="float32", scan_layers=False),
         optim=OptimConfig(warmup_steps=20, schedule="cosine", weight_decay=0.1),
         train=TrainConfig(steps=STEPS, log_every=10, checkpoint_every=STEPS),
         heldout=HeldoutConfig(candidates=16, grids=32),

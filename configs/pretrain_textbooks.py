@@ -22,7 +22,7 @@ experiment = Experiment(
         test="corpora/textbooks/test",
     ),
     grid=GridConfig(prefixes=16, grids_per_step=1),
-    model=TransformerConfig(vocab_size=8192, dtype="float32", scan_unroll=3),
+    model=TransformerConfig(vocab_size=8192, dtype="float32", scan_layers=False),
     objective=ObjectiveConfig(loss="causal_lm"),
     optim=OptimConfig(learning_rate=2e-3, warmup_steps=100, schedule="cosine", weight_decay=0.1),
     train=TrainConfig(steps=3000, log_every=50, checkpoint_every=500),

@@ -17,7 +17,7 @@ experiment = Experiment(
         test="corpora/textbooks/test",
     ),
     grid=GridConfig(prefixes=4, grids_per_step=4),
-    model=TransformerConfig(vocab_size=8192, dtype="float32", scan_unroll=3),
+    model=TransformerConfig(vocab_size=8192, dtype="float32", scan_layers=False),
     optim=OptimConfig(learning_rate=1e-3, warmup_steps=50, schedule="cosine", weight_decay=0.1),
     train=TrainConfig(steps=2000, log_every=10, checkpoint_every=500),
 )

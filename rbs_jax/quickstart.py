@@ -36,7 +36,7 @@ def settings(corpora: Path, fast: bool) -> Experiment:
         ),
         split=SplitConfig(prefix_length=64, suffix_length=64),
         grid=GridConfig(prefixes=4, grids_per_step=4),
-        model=TransformerConfig(vocab_size=VOCABULARY, dtype="float32", scan_unroll=3),
+        model=TransformerConfig(vocab_size=VOCABULARY, dtype="float32", scan_layers=False),
         optim=OptimConfig(learning_rate=1e-3, warmup_steps=50, schedule="cosine", weight_decay=0.1),
         train=TrainConfig(steps=1900, log_every=10, checkpoint_every=500),
     )

@@ -127,14 +127,15 @@ def einsum(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
     """Contract an activation with a weight, as in `einsum("GPSTD,DF->GPSTF", x, w)`.
 
     The weight is cast to the activation's dtype, then gathered along fsdp (in
-    that order, so that the network carries the smaller one). The result's
-    sharding follows from its letters.
+    that order, so that the network carries the smaller one). Sums are float32 at
+    least, whatever the dtype; the result has the activation's, the weight's
+    gradient its own. The result's sharding follows from its letters.
 
     Raises:
       ValueError: a letter has no declared sharding, or a mesh axis is used twice.
     """
-    _, letters, _ = _operands(spec)
-    return _contract(spec, x, gather(letters, weight.astype(x.dtype)))
+    _operands(spec)
+    return _contract(spec, x, weight)
 
 
 def _operands(spec: str) -> tuple[str, str, str]:
@@ -143,11 +144,24 @@ def _operands(spec: str) -> tuple[str, str, str]:
     return activation, weight, output
 
 
-# The gradients are written out because of the weight's: as JAX derives it, the product
-# comes out transposed, and on CPU it first copies the larger activation, transposed.
+def wide_einsum(spec: str, x: jax.Array, y: jax.Array, sharding: PartitionSpec) -> jax.Array:
+    """Products in the operands' dtype, sums and result in float32 at least.
+
+    Asking for the float32 result is what makes CPU run bfloat16 products at their own
+    speed: with a bfloat16 result it first widens both operands.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.einsum(spec, x, y, preferred_element_type=wide, out_sharding=sharding)
+
+
+# The gradients are written out because of the weight's. As JAX derives it, the product comes
+# out transposed, and on CPU it first copies the larger activation, transposed; and it would
+# be rounded to the compute dtype, the gathered weight kept until the backward pass.
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _contract(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
-    return jnp.einsum(spec, x, weight, out_sharding=activation_spec(_operands(spec)[2]))
+    _, letters, output = _operands(spec)
+    gathered = gather(letters, weight.astype(x.dtype))
+    return wide_einsum(spec, x, gathered, activation_spec(output)).astype(x.dtype)
 
 
 def _contract_forward(
@@ -161,9 +175,10 @@ def _contract_backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, weight = saved
     xs, ws, ys = _operands(spec)
-    dx = jnp.einsum(f"{ys},{ws}->{xs}", dy, weight, out_sharding=activation_spec(xs))
-    dw = jnp.einsum(f"{xs},{ys}->{ws}", x, dy, out_sharding=jax.typeof(weight).sharding.spec)
-    return dx, dw
+    gathered = gather(ws, weight.astype(x.dtype))
+    dx = wide_einsum(f"{ys},{ws}->{xs}", dy, gathered, activation_spec(xs)).astype(x.dtype)
+    dw = wide_einsum(f"{xs},{ys}->{ws}", x, dy, jax.typeof(weight).sharding.spec)
+    return dx, dw.astype(weight.dtype)
 
 
 _contract.defvjp(_contract_forward, _contract_backward)

@@ -6,6 +6,7 @@ the prefix itself is the case of one text without a prefix, and so is a packed b
 in which a query sees no document but its own.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,8 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import constant, normal, rms_norm, rotate, widen
-from rbs_jax.sharding import einsum, gather
+from rbs_jax.model.layers import Rotation, constant, normal, rms_norm, rotate
+from rbs_jax.model.softmax import Part, softmax_attention
+from rbs_jax.sharding import activation_spec, einsum, gather
 
 
 class KeysValues(NamedTuple):
@@ -25,66 +27,77 @@ class KeysValues(NamedTuple):
     values: Float[Array, "G P C K H"]
 
 
+class Read(NamedTuple):
+    """The one position of each text that is asked for."""
+
+    positions: Int[Array, "G P S"]
+    """Counted within the text."""
+    rotation: Rotation
+    """Its own, the prefix counted too."""
+
+
 def attend(
     q_GPSTKQH: Float[Array, "G P S T K Q H"],
-    k_GPSTKH: Float[Array, "G P S T K H"],
-    v_GPSTKH: Float[Array, "G P S T K H"],
+    k_GPSUKH: Float[Array, "G P S U K H"],
+    v_GPSUKH: Float[Array, "G P S U K H"],
     prefix: KeysValues | None,
     prefix_lengths_GP: Int[Array, "G P"],
     window: int | None = None,
-    segments_GPST: Int[Array, "G P S T"] | None = None,
+    segments_GPSU: Int[Array, "G P S U"] | None = None,
+    read_GPS: Int[Array, "G P S"] | None = None,
 ) -> Float[Array, "G P S T K Q H"]:
     """Softmax attention in two parts, prefix and own text, under one normaliser.
 
     The prefix's keys are read once for all suffixes and never copied; positions
     from its length on are never seen, and an empty prefix has no weight at all.
-    Of all these, a query sees the latest `window` alone, itself among them, and
-    where there are `segments`, only those of its own number.
-    Logits, maximum and normaliser are float32.
+    There is a query for every position of a text, or for the `read` one alone; it
+    sees its text up to itself. Of all these, it sees the latest `window` alone,
+    itself among them, and where there are `segments`, only those of its own number.
     """
-    wide = widen(q_GPSTKQH.dtype)
-    q_GPSTKQH *= q_GPSTKQH.shape[-1] ** -0.5
-    positions = jnp.arange(q_GPSTKQH.shape[3])
-    own_GPSKQTU = jnp.einsum(
-        "GPSTKQH,GPSUKH->GPSKQTU", q_GPSTKQH, k_GPSTKH, preferred_element_type=wide
+    given = q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP, segments_GPSU, read_GPS
+    letters = "GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GP", "GPST", "GPS"
+    specs = tuple(map(activation_spec, letters))
+    # Nothing in it crosses devices, and on one device axes merge freely.
+    local = jax.shard_map(
+        partial(_attend, window=window), in_specs=specs, out_specs=specs[0], check_vma=False
     )
-    seen_TU = _recent(positions[:, None] - positions, window)
-    own_GPSKQTU = jnp.where(seen_TU, own_GPSKQTU, -jnp.inf)
-    if segments_GPST is not None:
-        same_GPSTU = segments_GPST[..., :, None] == segments_GPST[..., None, :]
-        own_GPSKQTU = jnp.where(same_GPSTU[:, :, :, None, None], own_GPSKQTU, -jnp.inf)
-    top_GPSKQT = own_GPSKQTU.max(axis=-1)
+    placed = (
+        jax.tree.map(partial(jax.sharding.reshard, out_shardings=spec), x)
+        for x, spec in zip(given, specs, strict=True)
+    )
+    return local(*placed)
+
+
+def _attend(
+    q_GPSTKQH: Array,
+    k_GPSUKH: Array,
+    v_GPSUKH: Array,
+    prefix: KeysValues | None,
+    prefix_lengths_GP: Array,
+    segments_GPSU: Array | None,
+    read_GPS: Array | None,
+    window: int | None,
+) -> Array:
+    positions = jnp.arange(k_GPSUKH.shape[3])
+    queries_GPST = positions[None, None, None] if read_GPS is None else read_GPS[..., None]
+    own_GPSTU = _recent(queries_GPST[..., None] - positions, window)
+    if segments_GPSU is not None:
+        own_GPSTU &= segments_GPSU[..., :, None] == segments_GPSU[..., None, :]
+    # Heads before positions: on CPU, products of few large matrices are the fast ones.
+    parts = [Part(jnp.moveaxis(k_GPSUKH, 4, 2), jnp.moveaxis(v_GPSUKH, 4, 2), own_GPSTU)]
     if prefix is not None:
-        before_GPSKQTC = jnp.einsum(
-            "GPSTKQH,GPCKH->GPSKQTC", q_GPSTKQH, prefix.keys, preferred_element_type=wide
-        )
         behind_GPC = prefix_lengths_GP[..., None] - jnp.arange(prefix.keys.shape[2])
-        seen_GPTC = _recent(positions[:, None] + behind_GPC[:, :, None], window)
-        seen_GPTC &= behind_GPC[:, :, None] > 0
-        before_GPSKQTC = jnp.where(seen_GPTC[:, :, None, None, None], before_GPSKQTC, -jnp.inf)
-        top_GPSKQT = jnp.maximum(top_GPSKQT, before_GPSKQTC.max(axis=-1))
-    # The maximum only keeps exp() in range and cancels out, so it needs no gradient.
-    top = jax.lax.stop_gradient(top_GPSKQT)[..., None]
-    own_GPSKQTU = jnp.exp(own_GPSKQTU - top)
-    total_GPSKQT = own_GPSKQTU.sum(axis=-1)
-    y_GPSTKQH = _weighted("GPSKQTU,GPSUKH->GPSTKQH", own_GPSKQTU, v_GPSTKH)
-    if prefix is not None:
-        before_GPSKQTC = jnp.exp(before_GPSKQTC - top)
-        total_GPSKQT += before_GPSKQTC.sum(axis=-1)
-        y_GPSTKQH += _weighted("GPSKQTC,GPCKH->GPSTKQH", before_GPSKQTC, prefix.values)
-    total_GPSTKQ = jnp.moveaxis(total_GPSKQT, 5, 3)
-    return (y_GPSTKQH / total_GPSTKQ[..., None]).astype(v_GPSTKH.dtype)
+        behind_GPSTC = behind_GPC[:, :, None, None]
+        seen_GPSTC = _recent(queries_GPST[..., None] + behind_GPSTC, window) & (behind_GPSTC > 0)
+        keys, values = (jnp.moveaxis(x, 3, 2)[:, :, :, None] for x in prefix)
+        parts.append(Part(keys, values, seen_GPSTC))
+    q_GPKSQTH = q_GPSTKQH.transpose(0, 1, 4, 2, 5, 3, 6)
+    return softmax_attention(q_GPKSQTH, tuple(parts)).transpose(0, 1, 3, 5, 2, 4, 6)
 
 
 def _recent(distance: Int[Array, "..."], window: int | None) -> Bool[Array, "..."]:
     """Which keys are so many positions behind their query that it sees them."""
     return (distance >= 0) & (distance < window) if window is not None else distance >= 0
-
-
-def _weighted(spec: str, weights: Array, values: Array) -> Array:
-    """Values summed under their weights: products in the compute dtype, the sum in float32."""
-    wide = widen(values.dtype)
-    return jnp.einsum(spec, weights.astype(values.dtype), values, preferred_element_type=wide)
 
 
 class QkvBiases(nnx.Module):
@@ -119,28 +132,43 @@ class Attention(nnx.Module):
 
     def __call__(
         self,
-        x_GPSTD: Float[Array, "G P S T D"],
-        angles: Float[Array, "G P #S T half"],
+        x_GPSUD: Float[Array, "G P S U D"],
+        rotation: Rotation,
         prefix: KeysValues | None,
         prefix_lengths_GP: Int[Array, "G P"],
-        segments_GPST: Int[Array, "G P S T"] | None = None,
+        segments_GPSU: Int[Array, "G P S U"] | None = None,
+        read: Read | None = None,
     ) -> tuple[Float[Array, "G P S T D"], KeysValues]:
-        """The layer's output, and the keys and values of its first text."""
+        """The layer's output, and the keys and values of its first text.
+
+        The output is that of every position, or of the `read` one alone.
+        """
+        x_GPSTD = x_GPSUD if read is None else at(x_GPSUD, read.positions)
         q_GPSTKQH = einsum("GPSTD,DKQH->GPSTKQH", x_GPSTD, self.query[...])
-        k_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.key[...])
-        v_GPSTKH = einsum("GPSTD,DKH->GPSTKH", x_GPSTD, self.value[...])
+        k_GPSUKH = einsum("GPSTD,DKH->GPSTKH", x_GPSUD, self.key[...])
+        v_GPSUKH = einsum("GPSTD,DKH->GPSTKH", x_GPSUD, self.value[...])
         if self.biases is not None:
             q_GPSTKQH += gather("KQH", self.biases.query[...]).astype(q_GPSTKQH.dtype)
-            k_GPSTKH += gather("KH", self.biases.key[...]).astype(k_GPSTKH.dtype)
-            v_GPSTKH += gather("KH", self.biases.value[...]).astype(v_GPSTKH.dtype)
+            k_GPSUKH += gather("KH", self.biases.key[...]).astype(k_GPSUKH.dtype)
+            v_GPSUKH += gather("KH", self.biases.value[...]).astype(v_GPSUKH.dtype)
         if self.norms is not None:
             q_GPSTKQH = rms_norm(q_GPSTKQH, self.norms.query[...], self.eps, "H")
-            k_GPSTKH = rms_norm(k_GPSTKH, self.norms.key[...], self.eps, "H")
-        q_GPSTKQH = rotate(q_GPSTKQH, angles[..., None, None, :])
-        k_GPSTKH = rotate(k_GPSTKH, angles[..., None, :])
+            k_GPSUKH = rms_norm(k_GPSUKH, self.norms.key[...], self.eps, "H")
+        q_GPSTKQH = rotate(q_GPSTKQH, rotation if read is None else read.rotation, heads=2)
+        k_GPSUKH = rotate(k_GPSUKH, rotation, heads=1)
         y_GPSTKQH = attend(
-            *(q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix),
-            *(prefix_lengths_GP, self.window, segments_GPST),
+            *(q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP),
+            *(self.window, segments_GPSU, None if read is None else read.positions),
         )
         y_GPSTD = einsum("GPSTKQH,KQHD->GPSTD", y_GPSTKQH, self.out[...])
-        return y_GPSTD, KeysValues(k_GPSTKH[:, :, 0], v_GPSTKH[:, :, 0])
+        return y_GPSTD, KeysValues(k_GPSUKH[:, :, 0], v_GPSUKH[:, :, 0])
+
+
+def at(
+    x_GPSUD: Float[Array, "G P S U D"], positions_GPS: Int[Array, "G P S"]
+) -> Float[Array, "G P S 1 D"]:
+    """What stands at one position of each text."""
+    # A masked sum, not a gather: exact, and its gradient needs no scatter. The mask comes
+    # before anything is multiplied, so nothing in the padding can reach a score.
+    is_there_GPSU = jnp.arange(x_GPSUD.shape[3]) == positions_GPS[..., None]
+    return jnp.where(is_there_GPSU[..., None], x_GPSUD, 0).sum(axis=3, keepdims=True)

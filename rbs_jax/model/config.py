@@ -72,13 +72,13 @@ class TransformerConfig:
     """Compute dtype of the trunk; parameters, head and scores are float32 (float64: tests)."""
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass recomputes: nothing, all but matrix products, everything."""
-
-    scan_unroll: int = 1
-    """Layers per iteration of the scan; on CPU all of them run faster, for more compile time."""
+    scan_layers: bool = True
+    """Whether one layer's program serves all; without, each has its own, which takes longer to
+    compile and runs faster on CPU."""
 
     def __post_init__(self) -> None:
         at_least_1 = ("vocab_size", "width", "mlp_width", "num_layers", "num_kv_heads")
-        for field in (*at_least_1, "num_heads", "head_dim", "scan_unroll"):
+        for field in (*at_least_1, "num_heads", "head_dim"):
             if getattr(self, field) < 1:
                 raise UserError(f"model.{field} is {getattr(self, field)}, it must be at least 1")
         if self.num_heads % self.num_kv_heads:

@@ -9,7 +9,12 @@ from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.layers import normal
-from rbs_jax.model.transformer import Transformer, run_grid, state_at, under_every_prefix
+from rbs_jax.model.transformer import (
+    Transformer,
+    run_prefixes,
+    run_suffixes,
+    under_every_prefix,
+)
 from rbs_jax.shapes import TokenBlocks, TokenGrid
 from rbs_jax.sharding import activation_spec, einsum
 
@@ -76,7 +81,7 @@ def next_token_log_probs(model: LanguageModel, blocks: TokenBlocks) -> Float[Arr
     tokens_GPST, segments_GPST = blocks.tokens[:, :, None], blocks.segments[:, :, None]
     starts_GP = jnp.zeros_like(blocks.tokens[..., 0])
     x_GPSTD = model.trunk.embed("GPST", tokens_GPST)
-    x_GPSTD, _ = model.trunk(x_GPSTD, starts_GP, segments_GPST=segments_GPST)
+    x_GPSTD, _ = model.trunk(x_GPSTD, starts_GP, segments_GPSU=segments_GPST)
     return model.log_probs(x_GPSTD[:, :, :, :-1], tokens_GPST[..., 1:])[:, :, 0]
 
 
@@ -86,16 +91,14 @@ def likelihood_grid(model: LanguageModel, grid: TokenGrid) -> Float[Array, "G P 
     A suffix's first token is predicted by its prefix's last; after an empty
     prefix all tokens are equally likely there.
     """
-    states = run_grid(model.trunk, grid)
-    num_prefixes = grid.prefixes.shape[1]
-    last_GPSD = state_at(states.prefixes[:, :, None], grid.prefix_lengths[..., None] - 1)
+    last_GPD, prefix = run_prefixes(model.trunk, grid)
+    x_GPSTD = run_suffixes(model.trunk, grid, prefix)
     before_GPSTD = jnp.broadcast_to(
-        last_GPSD[:, :, :, None], (*states.suffix_lengths.shape, 1, last_GPSD.shape[-1])
+        last_GPD[:, :, None, None], (*x_GPSTD.shape[:3], 1, x_GPSTD.shape[-1])
     )
-    x_GPSTD = jnp.concatenate([before_GPSTD, states.suffixes[:, :, :, :-1]], axis=3)
-    suffixes_GPST = grid.suffixes
-    if suffixes_GPST.ndim == 3:
-        suffixes_GPST = under_every_prefix("GPST", grid.suffixes, num_prefixes)
+    x_GPSTD = jnp.concatenate([before_GPSTD, x_GPSTD[:, :, :, :-1]], axis=3)
+    suffixes_GPST = under_every_prefix("GPST", grid.suffixes, grid)
+    lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, grid)
     log_probs_GPST = model.log_probs(x_GPSTD, suffixes_GPST)
-    is_real_GPST = jnp.arange(suffixes_GPST.shape[-1]) < states.suffix_lengths[..., None]
-    return jnp.where(is_real_GPST, log_probs_GPST, 0).sum(axis=-1) / states.suffix_lengths
+    is_real_GPST = jnp.arange(suffixes_GPST.shape[-1]) < lengths_GPS[..., None]
+    return jnp.where(is_real_GPST, log_probs_GPST, 0).sum(axis=-1) / lengths_GPS

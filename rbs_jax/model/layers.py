@@ -1,6 +1,8 @@
 """What every layer is made of: weights, RMSNorm, rotary positions, the gated mlp."""
 
 import math
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ def widen(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+@partial(jax.checkpoint, static_argnums=(2, 3))  # keeps x alone for the backward pass
 def rms_norm(x: Float[Array, "... X"], scale: Float[Array, " X"], eps: float, axis: str) -> Array:
     """X / sqrt(mean(x^2) + eps) * scale over the last axis, whose letter is `axis`.
 
@@ -61,18 +64,29 @@ def rope_frequencies(config: TransformerConfig) -> Float[Array, " half"]:
     return kept * frequency + (1 - kept) * frequency / scaling.factor
 
 
-def rope_angles(
-    positions_GPST: Int[Array, "G P S T"], config: TransformerConfig
-) -> Float[Array, "G P S T half"]:
-    """The rotation of each pair at each position [radians]."""
-    return positions_GPST[..., None] * rope_frequencies(config)
+class Rotation(NamedTuple):
+    """The turn of each rotary pair at each position."""
+
+    cos: Float[Array, "G P #S T half"]
+    sin: Float[Array, "G P #S T half"]
 
 
-def rotate(x: Float[Array, "... H"], angles: Float[Array, "... half"]) -> Float[Array, "... H"]:
-    """Turn the pairs (x[i], x[i + H/2]), the layout of Hugging Face's Llama weights."""
-    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+def rotation_of(positions_GPST: Int[Array, "G P #S T"], config: TransformerConfig) -> Rotation:
+    """The turns of positions that are counted from the start of the whole text."""
+    angles = positions_GPST[..., None] * rope_frequencies(config)
+    # Made once: CPU would fuse them into every layer, and make them anew for every head.
+    return jax.lax.optimization_barrier(Rotation(jnp.cos(angles), jnp.sin(angles)))
+
+
+def rotate(x: Float[Array, "... H"], by: Rotation, heads: int) -> Float[Array, "... H"]:
+    """Turn the pairs (x[i], x[i + H/2]), the layout of Hugging Face's Llama weights.
+
+    `heads` axes stand between the positions of `x` and its last axis.
+    """
+    cos, sin = (y.reshape(*y.shape[:4], *[1] * heads, y.shape[-1]) for y in by)
+    first, second = jnp.split(x.astype(widen(x.dtype)), 2, axis=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 class Mlp(nnx.Module):
@@ -87,4 +101,10 @@ class Mlp(nnx.Module):
     def __call__(self, x_GPSTD: Float[Array, "G P S T D"]) -> Float[Array, "G P S T D"]:
         gate_GPSTF = einsum("GPSTD,DF->GPSTF", x_GPSTD, self.gate[...])
         up_GPSTF = einsum("GPSTD,DF->GPSTF", x_GPSTD, self.up[...])
-        return einsum("GPSTF,FD->GPSTD", jax.nn.silu(gate_GPSTF) * up_GPSTF, self.down[...])
+        return einsum("GPSTF,FD->GPSTD", _swiglu(gate_GPSTF, up_GPSTF), self.down[...])
+
+
+@jax.checkpoint  # what lies between is cheaper to make again than to keep
+def _swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:
+    wide = widen(gate.dtype)
+    return (jax.nn.silu(gate.astype(wide)) * up.astype(wide)).astype(gate.dtype)

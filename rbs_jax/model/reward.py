@@ -7,7 +7,13 @@ from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.layers import normal
-from rbs_jax.model.transformer import Transformer, run_grid, state_at
+from rbs_jax.model.transformer import (
+    Prefix,
+    Transformer,
+    run_prefixes,
+    run_suffixes,
+    under_every_prefix,
+)
 from rbs_jax.shapes import TokenGrid
 from rbs_jax.sharding import einsum
 
@@ -21,11 +27,9 @@ class RewardModel(nnx.Module):
         self.trunk = Transformer(trunk, config)
         self.head = normal(head, "D", config)
 
-    def rewards(
-        self, x_GPSTD: Float[Array, "G P S T D"], lengths_GPS: Int[Array, "G P S"]
-    ) -> Float[Array, "G P S"]:
+    def rewards(self, x_GPSTD: Float[Array, "G P S 1 D"]) -> Float[Array, "G P S"]:
         """The head's value at each text's last real token, in float32."""
-        x_GPSD = self.trunk.normed(state_at(x_GPSTD, lengths_GPS - 1))
+        x_GPSD = self.trunk.normed(x_GPSTD[:, :, :, 0])
         return einsum("GPSD,D->GPS", x_GPSD, self.head[...]) + self.offset
 
 
@@ -34,8 +38,8 @@ def scores(
 ) -> Float[Array, "G P S"]:
     """The reward of whole texts, each alone: of its first `length` ids, read at the last."""
     starts_GP = jnp.zeros_like(lengths_GPS[:, :, 0])
-    x_GPSTD, _ = model.trunk(model.trunk.embed("GPST", tokens_GPST), starts_GP)
-    return model.rewards(x_GPSTD, lengths_GPS)
+    x_GPSTD = model.trunk.embed("GPST", tokens_GPST)
+    return model.rewards(model.trunk(x_GPSTD, starts_GP, read_GPS=lengths_GPS - 1)[0])
 
 
 def score_grid(model: RewardModel, grid: TokenGrid) -> Float[Array, "G P S"]:
@@ -44,5 +48,10 @@ def score_grid(model: RewardModel, grid: TokenGrid) -> Float[Array, "G P S"]:
     Equal to `scores` of each prefix and suffix concatenated, but each prefix is
     encoded once: its keys and values serve all its suffixes.
     """
-    states = run_grid(model.trunk, grid)
-    return model.rewards(states.suffixes, states.suffix_lengths)
+    return score_suffixes(model, grid, run_prefixes(model.trunk, grid)[1])
+
+
+def score_suffixes(model: RewardModel, grid: TokenGrid, prefix: Prefix) -> Float[Array, "G P S"]:
+    """The reward of every suffix after prefixes that were run before."""
+    lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, grid)
+    return model.rewards(run_suffixes(model.trunk, grid, prefix, lengths_GPS - 1))

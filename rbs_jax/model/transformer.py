@@ -1,5 +1,6 @@
 """The trunk: embeddings, scanned decoder blocks, the final norm."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from rbs_jax.model.attention import Attention, KeysValues
+from rbs_jax.model.attention import Attention, KeysValues, Read, at
 from rbs_jax.model.config import TransformerConfig
-from rbs_jax.model.layers import Mlp, constant, normal, rms_norm, rope_angles, widen
+from rbs_jax.model.layers import Mlp, Rotation, constant, normal, rms_norm, rotation_of, widen
 from rbs_jax.shapes import TokenGrid
 from rbs_jax.sharding import activation_spec, gather, spread
 
@@ -33,20 +34,33 @@ class Block(nnx.Module):
 
     def __call__(
         self,
-        x_GPSTD: Float[Array, "G P S T D"],
-        angles: Float[Array, "G P #S T half"],
+        x_GPSUD: Float[Array, "G P S U D"],
+        rotation: Rotation,
         prefix: KeysValues | None,
         prefix_lengths_GP: Int[Array, "G P"],
-        segments_GPST: Int[Array, "G P S T"] | None = None,
+        segments_GPSU: Int[Array, "G P S U"] | None = None,
+        read: Read | None = None,
     ) -> tuple[Float[Array, "G P S T D"], KeysValues]:
-        """The layer's output, and the keys and values of its first text."""
-        normed_GPSTD = rms_norm(x_GPSTD, self.attention_norm[...], self.eps, "D")
+        """The layer's output, and the keys and values of its first text.
+
+        The output is that of every position, or of the `read` ones alone.
+        """
+        normed_GPSUD = rms_norm(x_GPSUD, self.attention_norm[...], self.eps, "D")
         y_GPSTD, keys_values = self.attention(
-            normed_GPSTD, angles, prefix, prefix_lengths_GP, segments_GPST
+            normed_GPSUD, rotation, prefix, prefix_lengths_GP, segments_GPSU, read
         )
+        x_GPSTD = x_GPSUD if read is None else at(x_GPSUD, read.positions)
         x_GPSTD += y_GPSTD
         normed_GPSTD = rms_norm(x_GPSTD, self.mlp_norm[...], self.eps, "D")
         return x_GPSTD + self.mlp(normed_GPSTD), keys_values
+
+
+class Prefix(NamedTuple):
+    """Keys and values of the prefixes in every layer, kept for their suffixes."""
+
+    before: KeysValues | list[KeysValues] | None
+    """Of all layers but the last: stacked over L by a scan, else a list."""
+    last: KeysValues | None
 
 
 class Transformer(nnx.Module):
@@ -67,82 +81,98 @@ class Transformer(nnx.Module):
 
     def __call__(
         self,
-        x_GPSTD: Float[Array, "G P S T D"],
+        x_GPSUD: Float[Array, "G P S U D"],
         starts_GP: Int[Array, "G P"],
-        prefix: KeysValues | None = None,
-        segments_GPST: Int[Array, "G P S T"] | None = None,
-    ) -> tuple[Float[Array, "G P S T D"], KeysValues]:
+        prefix: Prefix | None = None,
+        segments_GPSU: Int[Array, "G P S U"] | None = None,
+        read_GPS: Int[Array, "G P S"] | None = None,
+    ) -> tuple[Float[Array, "G P S T D"], Prefix]:
         """Run embedded texts through all layers.
 
         Args:
-          x_GPSTD: embeddings; a position sees its text's earlier positions.
+          x_GPSUD: embeddings; a position sees its text's earlier positions.
           starts_GP: position of the texts' first token, and, where a prefix is
             given, how many of its positions are real.
-          prefix: keys and values of every layer [L, G, P, C, K, H], from a run of
-            this method over the prefixes alone; None without a prefix.
-          segments_GPST: the document of each position of a packed block; None
+          prefix: keys and values of every layer, from a run of this method over
+            the prefixes alone; None without a prefix.
+          segments_GPSU: the document of each position of a packed block; None
             where a text is one document. Rotary positions tell distances alone,
             so they need no new start.
+          read_GPS: the one position of each text that is asked for; None for all. The last
+            layer is run for it alone.
 
         Returns:
-          Hidden states before the final norm, and the keys and values of the
-          first text, stacked over L.
+          Hidden states before the final norm (T is 1 with `read`), and the keys and
+          values of the first text.
         """
-        positions_GPST = starts_GP[..., None, None] + jnp.arange(x_GPSTD.shape[3])
-        angles = rope_angles(positions_GPST, self.config)
+        starts_GPST, read = starts_GP[..., None, None], None
+        rotation = rotation_of(starts_GPST + jnp.arange(x_GPSUD.shape[3]), self.config)
+        if read_GPS is not None:
+            read = Read(read_GPS, rotation_of(starts_GPST + read_GPS[..., None], self.config))
 
         def layer(
-            x_GPSTD: Array, scanned: tuple[Block, KeysValues | None]
+            x_GPSUD: Array, scanned: tuple[Block, KeysValues | None], read: Read | None = None
         ) -> tuple[Array, KeysValues]:
             block, layer_prefix = scanned
-            return block(x_GPSTD, angles, layer_prefix, starts_GP, segments_GPST)
+            return block(x_GPSUD, rotation, layer_prefix, starts_GP, segments_GPSU, read)
 
         if self.config.remat != "none":
             layer = partial(jax.checkpoint, policy=REMAT_POLICIES[self.config.remat])(layer)
-        unroll = min(self.config.scan_unroll, self.config.num_layers)
-        return jax.lax.scan(layer, x_GPSTD, (self.blocks, prefix), unroll=unroll)
+        before, last = prefix or Prefix(None, None)
+        scan = self.config.scan_layers
+        x_GPSUD, before = _all_but_last(layer, x_GPSUD, self.blocks, before, scan)
+        x_GPSTD, last = layer(x_GPSUD, (_slice(self.blocks, -1), last), read)
+        return x_GPSTD, Prefix(before, last)
 
     def normed(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The final norm, in float32."""
         return rms_norm(x.astype(widen(x.dtype)), self.final_norm[...], self.config.norm_eps, "D")
 
 
-class GridStates(NamedTuple):
-    """Hidden states of a grid, before the final norm."""
-
-    prefixes: Float[Array, "G P C D"]
-    suffixes: Float[Array, "G P S T D"]
-    """Those of every suffix after every prefix."""
-    suffix_lengths: Int[Array, "G P S"]
+def _slice(stacked: Any, layers: slice | int) -> Any:
+    """Some of the layers, or one, of what is stacked over L."""
+    return jax.tree.map(lambda x: x[layers], stacked)
 
 
-def run_grid(trunk: Transformer, grid: TokenGrid) -> GridStates:
-    """Every suffix after every prefix of its grid, each prefix run once for all of them."""
-    x_GPCD = trunk.embed("GPC", grid.prefixes)
-    starts_GP = jnp.zeros_like(grid.prefix_lengths)
-    prefixes_GPSCD, prefix = trunk(x_GPCD[:, :, None], starts_GP)
-    num_prefixes = grid.prefixes.shape[1]
+def _all_but_last(
+    layer: Callable[[Array, Any], tuple[Array, KeysValues]],
+    x: Array,
+    blocks: Block,
+    prefix: Any,
+    scan: bool,
+) -> tuple[Array, Any]:
+    """All layers but the last in turn, each on what `prefix` has of it; leaves theirs."""
+    if scan:
+        return jax.lax.scan(layer, x, (_slice(blocks, slice(-1)), prefix))
+    kept = []
+    for index in range(blocks.attention_norm[...].shape[0] - 1):
+        x, own = layer(x, (_slice(blocks, index), prefix and prefix[index]))
+        kept.append(own)
+    return x, kept
+
+
+def run_prefixes(trunk: Transformer, grid: TokenGrid) -> tuple[Float[Array, "G P D"], Prefix]:
+    """The last hidden state of every prefix, zeros of an empty one, and what its suffixes read."""
+    x_GPSCD = trunk.embed("GPC", grid.prefixes)[:, :, None]
+    starts_GP, last_GP = jnp.zeros_like(grid.prefix_lengths), grid.prefix_lengths - 1
+    x_GPSTD, prefix = trunk(x_GPSCD, starts_GP, read_GPS=jnp.maximum(last_GP, 0)[..., None])
+    return jnp.where(last_GP[..., None] >= 0, x_GPSTD[:, :, 0, 0], 0), prefix
+
+
+def run_suffixes(
+    trunk: Transformer, grid: TokenGrid, prefix: Prefix, read_GPS: Int[Array, "G P S"] | None = None
+) -> Float[Array, "G P S T D"]:
+    """Hidden states of every suffix after every prefix of its grid, or one of each."""
     if grid.suffixes.ndim == 3:
         x_GSTD = trunk.embed("GST", grid.suffixes)
-        x_GPSTD = under_every_prefix("GPSTD", x_GSTD, num_prefixes)
-        lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, num_prefixes)
+        x_GPSTD = under_every_prefix("GPSTD", x_GSTD, grid)
     else:
         x_GPSTD = trunk.embed("GPST", grid.suffixes)
-        lengths_GPS = grid.suffix_lengths
-    x_GPSTD, _ = trunk(x_GPSTD, grid.prefix_lengths, prefix)
-    return GridStates(prefixes_GPSCD[:, :, 0], x_GPSTD, lengths_GPS)
+    return trunk(x_GPSTD, grid.prefix_lengths, prefix, read_GPS=read_GPS)[0]
 
 
-def under_every_prefix(letters: str, x: Array, num_prefixes: int) -> Array:
-    """Repeat what the grid's prefixes share along a new P axis."""
-    return spread(letters, x[:, None], (x.shape[0], num_prefixes, *x.shape[1:]))
-
-
-def state_at(
-    x_GPSTD: Float[Array, "G P S T D"], positions_GPS: Int[Array, "G P S"]
-) -> Float[Array, "G P S D"]:
-    """The hidden state at one position of each text; zeros before its first."""
-    # A masked sum, not a gather: exact, and its gradient needs no scatter. The mask comes
-    # before anything is multiplied, so nothing in the padding can reach a score.
-    is_there_GPST = jnp.arange(x_GPSTD.shape[3]) == positions_GPS[..., None]
-    return jnp.where(is_there_GPST[..., None], x_GPSTD, 0).sum(axis=3)
+def under_every_prefix(letters: str, x: Array, grid: TokenGrid) -> Array:
+    """What the grid's prefixes may share, along a new P axis where they do."""
+    if grid.suffixes.ndim == 4:
+        return x
+    return spread(letters, x[:, None], (x.shape[0], grid.prefixes.shape[1], *x.shape[1:]))

@@ -27,7 +27,7 @@ INIT = "init"
 """FOLDER@init: what the run started from, step 0: a random head."""
 RECORD = "rbs_jax.json"
 """What an exported Hugging Face folder says of the run that it comes from."""
-NOT_SIZES = ("dtype", "remat", "scan_unroll", "init_scale", "head_offset", "init")
+NOT_SIZES = ("dtype", "remat", "scan_layers", "init_scale", "head_offset", "init")
 """Fields of a model that are the user's choice, whatever it starts from."""
 
 

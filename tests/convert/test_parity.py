@@ -11,7 +11,7 @@ from rbs_jax.convert.config import read_config
 from rbs_jax.convert.weights import filled, head_offset, leaf_paths, read_weights
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
-from rbs_jax.model.layers import rope_angles
+from rbs_jax.model.layers import rotation_of
 from rbs_jax.model.reward import RewardModel, scores
 from tests.convert.families import FAMILIES, saved, torch_model
 
@@ -35,18 +35,18 @@ def hidden_states(model, tokens):
     tokens_GPST = jnp.array(tokens)[None, :, None]
     x_GPSTD = jax.jit(lambda model: model.trunk.embed("GPST", tokens_GPST))(model)
     states = [x_GPSTD]
-    angles = jax.jit(lambda: _angles(model.trunk.config, tokens_GPST))()
+    rotation = jax.jit(lambda: _rotation(model.trunk.config, tokens_GPST))()
     none = jnp.zeros(tokens_GPST.shape[:2], jnp.int32)
-    run = jax.jit(lambda block, x: block(x, angles, None, none)[0])
+    run = jax.jit(lambda block, x: block(x, rotation, None, none)[0])
     for layer in range(model.trunk.config.num_layers):
         block = jax.tree.map(lambda w, layer=layer: w[layer], model.trunk.blocks)
         states.append(run(block, states[-1]))
     return [np.asarray(x)[0, :, 0] for x in states]
 
 
-def _angles(config, tokens_GPST):
+def _rotation(config, tokens_GPST):
     positions = jnp.broadcast_to(jnp.arange(tokens_GPST.shape[-1]), tokens_GPST.shape)
-    return rope_angles(positions, config)
+    return rotation_of(positions, config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -45,7 +45,7 @@ def test_score_is_that_of_a_plain_decoder(family, mesh):
 def _float64(window):
     """Compiled once for all examples: shapes stay, lengths and ids change."""
     config = dataclasses.replace(
-        TINY, dtype="float64", qk_norm=True, qkv_bias=True, sliding_window=window
+        TINY, dtype="float64", qk_norm=True, qkv_bias=True, sliding_window=window, num_layers=3
     )
     model = noisy_model(config)
     model = jax.tree.map(lambda x: x.astype(jnp.float64), model)
@@ -163,8 +163,9 @@ def test_a_position_reads_no_later_one(mesh):
     x = model.trunk.embed("GPST", jnp.arange(5)[None, None, None])
 
     def rewards(x):
-        hidden, _ = model.trunk(x, jnp.zeros((1, 1), int))
-        return jnp.stack([model.rewards(hidden, jnp.array([[[t + 1]]])) for t in range(5)])
+        read = [jnp.array([[[t]]]) for t in range(5)]
+        states = [model.trunk(x, jnp.zeros((1, 1), int), read_GPS=at)[0] for at in read]
+        return jnp.stack([model.rewards(x_GPSTD) for x_GPSTD in states])
 
     read = np.abs(jax.jit(jax.jacrev(rewards))(x)).sum(-1).reshape(5, 5)
     np.testing.assert_array_equal(read != 0, np.tri(5, dtype=bool))
@@ -208,8 +209,9 @@ def test_sharing_suffixes_changes_nothing(mesh):
 def test_remat_and_unrolling_change_nothing(mesh):
     tokens = random_tokens(2)
     grads = []
-    for change in ({}, {"remat": "full"}, {"remat": "dots"}, {"scan_unroll": 2}):
-        model = noisy_model(dataclasses.replace(TINY, **change))
+    changes = ({}, {"remat": "full"}, {"remat": "dots"}, {"scan_layers": False})
+    for change in changes:
+        model = noisy_model(dataclasses.replace(TINY, num_layers=4, **change))
         grads.append(jax.jit(jax.grad(lambda model: score_grid(model, tokens).sum()))(model))
     for other in grads[1:]:
         for a, b in zip(jax.tree.leaves(grads[0]), jax.tree.leaves(other), strict=True):

@@ -254,8 +254,8 @@ def test_from_the_init_of_a_run_it_is_what_that_run_started_from(language_folder
 
 
 def test_all_sizes_are_those_of_the_source_and_choices_stay(language_folder):
-    model = started_from(language_folder, remat="dots", scan_unroll=2).model
-    own = {"init": str(language_folder), "init_scale": 0.5, "remat": "dots", "scan_unroll": 2}
+    model = started_from(language_folder, remat="dots", scan_layers=False).model
+    own = {"init": str(language_folder), "init_scale": 0.5, "remat": "dots", "scan_layers": False}
     assert model == dataclasses.replace(TINY, **own)
     assert started_from(language_folder, dtype="bfloat16").model.dtype == "bfloat16"
 
