@@ -42,7 +42,13 @@ PROGRAMS = {
     "released": ("step_torch", "Released"),
 }
 SMALL = TransformerConfig(
-    width=256, mlp_width=768, num_layers=4, num_heads=4, num_kv_heads=4, head_dim=64, scan_unroll=4
+    width=256,
+    mlp_width=768,
+    num_layers=4,
+    num_heads=4,
+    num_kv_heads=4,
+    head_dim=64,
+    scan_layers=False,
 )
 """On a CPU."""
 CPU_SHAPES = [Shape(8, 128, 128), Shape(8, 384, 128), Shape(32, 64, 64)]
