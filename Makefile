@@ -1,10 +1,11 @@
-# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds PyTorch's.
+# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds PyTorch's,
+# `make benchmarks` what ours is measured beside.
 PYTHON ?= python3
 VENV := .venv
 # Large pages make this CPU code about a third faster; elsewhere the setting does nothing.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-all mutation clean
+.PHONY: quickstart test test-all benchmarks mutation clean
 
 quickstart: $(VENV)/.installed
 	$(VENV)/bin/rbs quickstart
@@ -19,6 +20,11 @@ test: $(VENV)/.installed-dev
 test-all: test
 	$(MAKE) $(VENV)/.installed-torch
 	$(VENV)/bin/pytest -m torch
+
+# Speed beside the alternatives, in one run each; half an hour on 2 CPU cores that do nothing else.
+benchmarks: $(VENV)/.installed-benchmarks
+	$(VENV)/bin/python benchmarks/step.py
+	$(VENV)/bin/python benchmarks/score.py
 
 # Changes the core in hundreds of places, one at a time; see docs/mutation.md.
 mutation: $(VENV)/.installed-dev
@@ -36,6 +42,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 
 $(VENV)/.installed-torch: $(VENV)/.installed-dev requirements-torch.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	touch $@
+
+$(VENV)/.installed-benchmarks: $(VENV)/.installed-torch requirements-benchmarks.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-benchmarks.txt
 	touch $@
 
 clean:

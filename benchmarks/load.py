@@ -15,7 +15,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import jax
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from turns import Peak
 
 from rbs_jax.convert import config as hf_config
 from rbs_jax.convert.names import tensors
@@ -38,32 +38,6 @@ CONFIG = TransformerConfig(
     vocab_size=64_000, width=2048, mlp_width=5632, num_heads=16, num_kv_heads=4, head_dim=128
 )
 MEGABYTE = 1e6
-
-
-def own_memory() -> float:
-    """Of this process, without pages of files [bytes]."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
-
-
-class Peak:
-    """The most memory seen while it is open."""
-
-    def __enter__(self) -> "Peak":
-        self.start = self.bytes = own_memory()
-        self._open = True
-        self._watch = threading.Thread(target=self._run)
-        self._watch.start()
-        return self
-
-    def _run(self) -> None:
-        while self._open:
-            self.bytes = max(self.bytes, own_memory())
-            time.sleep(0.002)
-
-    def __exit__(self, *_: object) -> None:
-        self._open = False
-        self._watch.join()
 
 
 def make_folder(folder: Path, config: TransformerConfig) -> None:
@@ -90,7 +64,7 @@ def load(folder: Path, way: str) -> dict[str, float]:
         like = shapes_of(LanguageModel, described.config)
         paths = {path for path, _ in leaf_paths(like)}
         began = time.perf_counter()
-        with Peak() as peak:
+        with Peak(every=0.002) as peak:
             if way == "tensor by tensor":
                 leaves = read_weights(folder, described, paths, set(), mesh)
             else:
