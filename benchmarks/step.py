@@ -55,8 +55,12 @@ CPU_SHAPES = [Shape(8, 128, 128), Shape(8, 384, 128), Shape(32, 64, 64)]
 DEVICE_SHAPES = [Shape(32, 512, 1024), Shape(32, 1024, 512)]
 CLOSE = {"float32": 1e-4, "bfloat16": 3e-2}
 """Largest relative difference of losses and gradient norms from ours."""
-ALLOCATOR = "glibc.malloc.hugetlb=1"
-"""Large pages, as the Makefile sets them, unless the environment says otherwise."""
+ALLOCATOR = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0"
+    ":glibc.malloc.trim_threshold=34359738368"
+)
+"""Large pages that are kept from step to step, as the Makefile sets them, unless the environment
+says otherwise."""
 MEGA, GIGA = 1e6, 1e9
 OF_OURS = ("ours", "unshared")
 """Programs that leave out what no score needs of the last layer."""
