@@ -192,11 +192,12 @@ def _fit(
     checkpoints: Checkpoints,
     state: TrainState,
 ) -> Fitted:
-    """The compiled step; a run that goes on keeps its tile, unless it is given another."""
+    """The compiled step; a run that goes on keeps its tile on its mesh, unless given another."""
     start = checkpoints.newest()
     if start is not None and experiment.tile == TileConfig():
-        kept = from_json(checkpoints.notes(start)[1]).tile
-        experiment = dataclasses.replace(experiment, tile=kept)
+        kept = from_json(checkpoints.notes(start)[1])
+        if kept.mesh == experiment.mesh:
+            experiment = dataclasses.replace(experiment, tile=kept.tile)
     step_of = partial(make_step, optimizer, experiment.objective, experiment.optim)
     (batch,) = Feed(stream, mesh, experiment.grid.grids_per_step, 0, 1)
     return fit(experiment, step_of, state, batch)

@@ -17,14 +17,16 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import GridStream
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import DataConfig, TrainConfig, to_json
+from rbs_jax.experiment import DataConfig, TrainConfig, from_json, to_json
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
+from rbs_jax.train import fit as fitting
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.flops import step_flops
 from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.loop import train
 from rbs_jax.train.metrics import TIME_FIELDS, read_metrics
+from rbs_jax.train.tile import TileConfig
 from tests.tiny import made_up_documents
 
 
@@ -84,6 +86,27 @@ def test_another_mesh_may_take_over(unbroken, experiment, tmp_path):
     train(dataclasses.replace(experiment, mesh=mesh), tmp_path / "moved")
     for ours, theirs in zip(timeless(tmp_path / "moved"), timeless(out), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+
+
+def recorded_tile(out, step):
+    with Checkpoints(out, keep=1) as checkpoints:
+        return from_json(checkpoints.notes(step)[1]).tile
+
+
+def test_the_tile_that_fits_is_recorded_and_kept_by_a_run_that_goes_on(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    monkeypatch.setattr(fitting, "tiles", lambda _: iter([TileConfig(2, 4)]))
+    train(with_steps(experiment, 2), out)
+    assert recorded_tile(out, 2) == TileConfig(2, 4)
+    assert "tile: 2 prefixes with 4 suffixes at a time" in capsys.readouterr().out
+    monkeypatch.setattr(fitting, "tiles", lambda _: pytest.fail("a new tile was looked for"))
+    train(with_steps(experiment, 4), out)
+    assert recorded_tile(out, 4) == TileConfig(2, 4)
+    given = dataclasses.replace(experiment, tile=TileConfig(4, 1))
+    train(given, out)
+    assert recorded_tile(out, 6) == TileConfig(4, 1)
 
 
 def test_changed_settings_are_refused_by_name(unbroken, experiment):
