@@ -14,6 +14,9 @@ from rbs_jax.train.tile import TileConfig
 SHARE = {"cpu": 0.5}
 """Of the free memory that a step's temporaries may take: a CPU's serves other programs too."""
 ELSEWHERE = 0.9
+CPU_TOKENS = 2048
+"""Suffix tokens that a CPU's tile holds at most where rows are to spare: more run slower, as
+their arrays leave the caches."""
 GIGABYTE = 1e9
 
 
@@ -83,8 +86,12 @@ def free_memory() -> int:
 def tiles(experiment: Experiment) -> Iterator[TileConfig]:
     """All that divide the grid, from the largest: whole rows first, then parts of one a device."""
     suffixes, least = experiment.grid.prefixes, experiment.mesh.fsdp
+    grids = experiment.grid.grids_per_step // experiment.mesh.data
+    tokens_a_row = grids * suffixes * experiment.split.suffix_length // least
+    is_cpu = jax.devices()[0].platform == "cpu"
     for rows in _divisors(experiment.prefixes_per_update):
-        if rows % least == 0:
+        slow = is_cpu and rows > least and rows * tokens_a_row > CPU_TOKENS
+        if rows % least == 0 and not slow:
             yield TileConfig(rows, suffixes)
     if experiment.objective.loss != "causal_lm":
         for some in _divisors(suffixes)[1:]:

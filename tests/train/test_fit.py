@@ -5,6 +5,7 @@ import jax
 import pytest
 
 from rbs_jax.data.grid import GridConfig
+from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
 from rbs_jax.objective import ObjectiveConfig
@@ -14,7 +15,7 @@ from rbs_jax.train import fit as fitting
 from rbs_jax.train.fit import fit, free_memory, tiles
 from rbs_jax.train.tile import TileConfig
 
-GRID = Experiment(grid=GridConfig(prefixes=8))
+GRID = Experiment(grid=GridConfig(prefixes=8), split=SplitConfig(prefix_length=8, suffix_length=8))
 
 
 class Compiled(NamedTuple):
@@ -53,6 +54,13 @@ def test_whole_rows_come_first_then_parts_of_a_row():
         *((8, 8), (4, 8), (2, 8), (1, 8)),
         *((1, 4), (1, 2), (1, 1)),
     ]
+
+
+def test_on_cpu_rows_are_few_where_they_are_long():
+    long = dataclasses.replace(GRID, split=SplitConfig(prefix_length=8, suffix_length=64))
+    assert [tile.prefixes for tile in tiles(long)][:3] == [4, 2, 1]
+    longer = dataclasses.replace(GRID, split=SplitConfig(prefix_length=8, suffix_length=1024))
+    assert [dataclasses.astuple(tile) for tile in tiles(longer)][:2] == [(1, 8), (1, 4)]
 
 
 def test_a_tile_has_a_prefix_for_every_device_and_none_of_another_update():
