@@ -2,15 +2,12 @@
 
 import math
 
-import jax
-from jax.extend import core
-from jax.interpreters.partial_eval import dce_jaxpr
+from tests.model.jaxprs import inside, traced
 
 
 def dot_flops(function, *args):
-    """2 m n k of each product [m, k] by [k, n] in the function's jaxpr, but for dead code."""
-    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return _of_jaxpr(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+    """2 m n k of each product [m, k] by [k, n] in the function's jaxpr."""
+    return _of_jaxpr(traced(function, *args))
 
 
 def _of_jaxpr(jaxpr):
@@ -22,16 +19,6 @@ def _of_equation(equation):
         (contracted, _), _ = equation.params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
         return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-    inside = sum(_of_jaxpr(jaxpr) for jaxpr in _jaxprs_in(equation.params.values()))
-    assert not inside or equation.primitive.name not in {"while", "cond"}, "unknown trips"
-    return inside * equation.params["length"] if equation.primitive.name == "scan" else inside
-
-
-def _jaxprs_in(values):
-    for value in values:
-        if isinstance(value, (tuple, list)):
-            yield from _jaxprs_in(value)
-        elif isinstance(value, core.ClosedJaxpr):
-            yield value.jaxpr
-        elif isinstance(value, core.Jaxpr):
-            yield value
+    own = sum(_of_jaxpr(jaxpr) for jaxpr in inside(equation))
+    assert not own or equation.primitive.name not in {"while", "cond"}, "unknown trips"
+    return own * equation.params["length"] if equation.primitive.name == "scan" else own
