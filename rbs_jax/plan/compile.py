@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -104,7 +104,8 @@ def compile_step(experiment: Experiment, texts: Texts, devices: Sequence[jax.Dev
     mesh = mesh_of(experiment.mesh, devices)
     result: Compiled | TooLarge
     with jax.set_mesh(mesh):
-        step = make_step(_optimizer(experiment), experiment.objective, experiment.optim)
+        made = make_step(_optimizer(experiment), experiment.objective, experiment.optim)
+        step = cast(jax.stages.Wrapped, made)
         arguments = abstract_state(experiment, mesh), abstract_batch(experiment, texts, mesh)
         try:
             compiled = step.lower(*arguments).compile()
@@ -113,7 +114,7 @@ def compile_step(experiment: Experiment, texts: Texts, devices: Sequence[jax.Dev
                 raise
             result = too_large(str(error))
         else:
-            result = Compiled(_memory(compiled), compiled.as_text())
+            result = Compiled(_memory(compiled), compiled.as_text() or "")
     if not any(load_libtpu().iterdir()):
         raise RuntimeError("libtpu logs elsewhere: it was loaded before its log was set")
     return Outcome(result, time.perf_counter() - began, _warnings()[seen:])

@@ -9,11 +9,13 @@ FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("while", "conditional", "call", "opt-barrier", "partition-id", "replica-id"),
     *("copy-start", "slice-start", "async-start", "async-update", "async-done"),
-    *("send-done", "recv-done"),
+    *("send-done", "recv"),
 }
 """What moves nothing, or nothing of its own."""
 BUFFERS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "AsyncCollective", "ConcatBitcast")
 """Custom calls that name a place and move nothing."""
+UPDATES = {"dynamic-update-slice": 1, "scatter": -1}
+"""What changes a part of its first operand, in place, and which operand it puts there."""
 PARTS = ("dynamic-slice", "gather", "slice")
 """What reads of its first operand only what it makes."""
 
@@ -32,33 +34,47 @@ def memory_bytes(program: Program) -> int:
 
 
 def _moved(program: Program, computation: Computation, instruction: Instruction) -> int:
-    opcode, operands = instruction.opcode, computation.operands(instruction)
-    if opcode in FREE or any(f'target="{name}' in instruction.attributes for name in BUFFERS):
+    if instruction.opcode in FREE or _names_a_place(instruction):
         return 0
-    if opcode == "fusion":
+    if instruction.opcode == "fusion":
         return _of_fusion(program, computation, instruction)
+    return sum(_at(value, moved) for value, moved in _moves(computation, instruction))
+
+
+def _moves(computation: Computation, instruction: Instruction) -> list[tuple[Value, int]]:
+    """The values that an instruction reads and makes, with the bytes it moves of each."""
+    opcode, operands = instruction.opcode, computation.operands(instruction)
+    made = [(value, value.bytes) for value in instruction.values]
     if opcode in ("copy-done", "slice-done"):
-        (source,) = computation.operands(operands[0])[:1]
-        return _at(source.values[0], instruction.bytes) + _in_main(instruction)
+        source = computation.operands(operands[0])[0]
+        return [(source.values[0], instruction.bytes), *made]
     if opcode.endswith("-done"):
-        return 0
+        return made
     if opcode in PARTS:
-        return _at(operands[0].values[0], instruction.bytes) + _in_main(instruction)
-    if opcode == "dynamic-update-slice":
-        return _in_main(operands[1]) + _at(instruction.values[0], operands[1].bytes)
-    if opcode == "scatter":
-        return _in_main(operands[-1]) + _at(instruction.values[0], 2 * operands[-1].bytes)
-    results = 0 if opcode.endswith("-start") else _in_main(instruction)
-    return sum(map(_in_main, operands)) + results
+        return [(operands[0].values[0], instruction.bytes), *made]
+    if opcode in UPDATES:
+        update = operands[UPDATES[opcode]].values[0]
+        return [(update, update.bytes), (instruction.values[0], _put(opcode, update))]
+    read = [(value, value.bytes) for operand in operands for value in operand.values]
+    return read if opcode.endswith("-start") or opcode == "send" else [*read, *made]
 
 
-def _in_main(instruction: Instruction) -> int:
-    return sum(_at(value, value.bytes) for value in instruction.values)
+def _put(opcode: str, update: Value) -> int:
+    """What an update moves of the array it changes; a scatter adds, so it reads first."""
+    return (2 if opcode == "scatter" else 1) * update.bytes
+
+
+def _names_a_place(instruction: Instruction) -> bool:
+    return any(f'target="{name}' in instruction.attributes for name in BUFFERS)
 
 
 def _at(place: Value, moved: int) -> int:
     """Bytes moved to or from a place, if it lies in main memory."""
     return moved if place.space == 0 else 0
+
+
+def _in_main(instruction: Instruction) -> int:
+    return sum(_at(value, value.bytes) for value in instruction.values)
 
 
 def _of_fusion(program: Program, computation: Computation, fusion: Instruction) -> int:
@@ -106,22 +122,19 @@ def _read(program: Program, computation: Computation, source: Instruction) -> fl
 
 def _passes(user: Instruction, place: int) -> bool:
     """Whether an instruction only hands a value on, or sends it, which counts by itself."""
-    updated = user.opcode in ("dynamic-update-slice", "scatter") and place == 0
-    buffer = any(f'target="{name}' in user.attributes for name in BUFFERS)
-    return updated or buffer or user.opcode == "tuple" or user.opcode in SHARES
+    changes = user.opcode in UPDATES and place == 0
+    return changes or _names_a_place(user) or user.opcode == "tuple" or user.opcode in SHARES
 
 
 def _written(program: Program, computation: Computation, made: Instruction) -> float:
     """What a fused computation writes of a result: infinity stands for all of it."""
     if made.opcode == "bitcast":
         return _written(program, computation, computation.operands(made)[0])
-    if made.opcode == "dynamic-update-slice":
-        return computation.operands(made)[1].bytes
-    if made.opcode == "scatter":
-        return 2 * computation.operands(made)[-1].bytes
+    if made.opcode in UPDATES:
+        update = computation.operands(made)[UPDATES[made.opcode]]
+        return _put(made.opcode, update.values[0])
     if made.opcode == "fusion" and len(made.values) == 1:
         inside = program.computations[made.called("calls") or ""]
         return _written(program, inside, inside.instructions[inside.root])
-    if made.opcode == "parameter" or _passes(made, -1):
-        return 0
-    return math.inf
+    handed_on = made.opcode in ("parameter", *SHARES) or _names_a_place(made)
+    return 0 if handed_on else math.inf

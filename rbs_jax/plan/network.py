@@ -16,18 +16,20 @@ SHARES = {
     "collective-broadcast": lambda _: 1,
 }
 """Of a device's operand, what it must send, at least, among so many devices."""
+BETWEEN = "slices "
+"""Stands before the kinds of what goes from slice to slice."""
 
 
 class Traffic(NamedTuple):
     """Collectives of one kind in a step."""
 
-    count: int
+    times: int
     bytes: int
     """What each chip sends, and receives as much."""
 
 
 def collectives(program: Program, slices: int = 1) -> dict[str, Traffic]:
-    """By kind; those between slices have "slices " before theirs.
+    """By kind; those between slices have BETWEEN before theirs.
 
     A collective that runs beside other work appears in several fusions, a part in
     each, under one channel: it counts once.
@@ -36,15 +38,15 @@ def collectives(program: Program, slices: int = 1) -> dict[str, Traffic]:
     begun = set()
     for run in runs(program):
         kind, share = _sent(run.instruction, slices)
-        if kind is None:
+        if kind is None or not share:
             continue
         if run.is_fused and (channel := _channel(run)) is not None:
             if channel in begun:
                 continue
             begun.add(channel)
         sent = sum(operand.bytes for operand in _operands(run))
-        count, total = found.get(kind, (0, 0))
-        found[kind] = Traffic(count + run.times, total + run.times * round(share * sent))
+        times, total = found.get(kind, (0, 0))
+        found[kind] = Traffic(times + run.times, total + run.times * round(share * sent))
     return dict(sorted(found.items()))
 
 
@@ -69,7 +71,7 @@ def _sent(instruction: Instruction, slices: int) -> tuple[str | None, float]:
     if instruction.opcode != "send" or transfer is None:
         return None, 0
     across = transfer[1].lower().replace("_", "-")
-    return f"slices {across}", SHARES[across](slices) if across in SHARES else 1
+    return BETWEEN + across, SHARES[across](slices) if across in SHARES else 1
 
 
 def peers(attributes: str) -> int:

@@ -56,8 +56,8 @@ def convolution_flops(convolution: Instruction, computation: Computation) -> int
     count = 2 * result[labels[3].index("b")] * result[labels[3].index("f")]
     count *= kernel[labels[2].index("i")]
     for axis in range(window.axes):
-        place = [names.index(str(axis)) for names in labels.groups()]
-        count *= window.meetings(axis, *(s[p] for s, p in zip((image, kernel, result), place)))
+        at = [names.index(str(axis)) for names in labels.groups()]
+        count *= window.meetings(axis, image[at[0]], kernel[at[1]], result[at[2]])
     groups = re.search(r"batch_group_count=(\d+)", convolution.attributes)
     return count // (int(groups[1]) if groups else 1)
 

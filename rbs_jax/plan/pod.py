@@ -7,7 +7,7 @@ import re
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import topologies
@@ -56,7 +56,7 @@ class Pod(NamedTuple):
         load_libtpu()
         # A host has 4 chips, as most machine types do; a smaller slice has one host.
         bounds = [*self.shape, *[1] * (3 - len(self.shape))] if math.prod(self.shape) < 4 else None
-        options = {"num_slices": self.slices} if self.slices > 1 else {}
+        options: dict[str, Any] = {"num_slices": self.slices} if self.slices > 1 else {}
         options |= {"chips_per_host_bounds": bounds} if bounds else {}
         try:
             described = topologies.get_topology_desc(self.topology, "tpu", **options)
