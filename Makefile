@@ -1,4 +1,5 @@
-# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds PyTorch's.
+# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds
+# PyTorch's and the TPU compiler's.
 PYTHON ?= python3
 VENV := .venv
 # Large pages make this CPU code about a third faster; elsewhere the setting does nothing.
@@ -13,12 +14,15 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m "not torch"
+	$(VENV)/bin/pytest -m "not torch and not tpu"
 
-# What compares with transformers, after everything that does without it.
+# What compares with transformers, and what compiles for TPU pods, after everything that does
+# without them.
 test-all: test
 	$(MAKE) $(VENV)/.installed-torch
 	$(VENV)/bin/pytest -m torch
+	$(MAKE) $(VENV)/.installed-tpu
+	PYTHONPATH=$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
 
 # Changes the core in hundreds of places, one at a time; see docs/mutation.md.
 mutation: $(VENV)/.installed-dev
@@ -36,6 +40,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 
 $(VENV)/.installed-torch: $(VENV)/.installed-dev requirements-torch.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	touch $@
+
+# In a folder of its own: whatever else runs in this environment would complain of no TPU.
+$(VENV)/.installed-tpu: $(VENV)/.installed-dev requirements-tpu.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/tpu -r requirements-tpu.txt
 	touch $@
 
 clean:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from rbs_jax.commands import COMMANDS, Command, Plan, Train
+from rbs_jax.commands import COMMANDS, Command
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
@@ -64,12 +64,9 @@ def parse(args: Sequence[str]) -> Command:
         hint = f"perhaps {close[0]}" if close else f"there are {', '.join(COMMANDS)}"
         raise UserError(f"no command {name!r}; {hint}")
     config = next((Path(arg) for arg in rest if arg.endswith(".py")), None)
-    default: Command | None = None
-    if config is not None:  # its values are the defaults of all options
-        if name == "train":
-            default = Train(config, experiment=load_experiment(config))
-        elif name == "plan":
-            default = Plan(config, tyro.MISSING, experiment=load_experiment(config))
+    default = None
+    if name in ("train", "plan") and config is not None:  # its values are all options' defaults
+        default = COMMANDS[name](config, experiment=load_experiment(config))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -114,8 +114,8 @@ class Plan:
 
     config: Positional[Path]
     """A python file that defines `experiment = Experiment(...)`."""
-    topology: str
-    """The pod: v5e:4x4 (v5p:2x2x4, v6e:8x8), or "2*v5e:4x4" for two such slices."""
+    topology: str = ""
+    """The pod, to be given: v5e:4x4 (v5p:2x2x4, v6e:8x8), or "2*v5e:4x4" for two such slices."""
     meshes: int = 3
     """How many meshes to compile for, the config's own first; each takes a minute or more."""
     utilisation: float | None = None
@@ -134,6 +134,8 @@ class Plan:
 
         if self.config.suffix != ".py":
             raise UserError(f"{self.config}: a config is a .py file")
+        if not self.topology:
+            raise UserError("rbs plan: give the pod with --topology, as in v5e:4x4")
         if self.meshes < 1:
             raise UserError(f"--meshes is {self.meshes}, it must be at least 1")
         if self.utilisation is not None and not 0 < self.utilisation <= 1:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,<=]*)\](?:\{([^}]*)\})?")
 OPENING = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{$")
-ASSIGNED = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
+ASSIGNED = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*)$")
 NAME = re.compile(r"%([\w.\-]+)")
 COPIES = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 SUBROUTINES = {"call": "to_apply", "fusion": "calls", "async-start": "calls"}
@@ -110,6 +110,7 @@ def parse(text: str) -> Program:
             entry = name if opening[1] else entry
         elif line.startswith("}"):
             computations[name] = Computation(name, instructions, root)
+            name = ""
         elif name and (assigned := ASSIGNED.match(line)):
             instruction = _instruction(assigned[2], assigned[3])
             instructions[instruction.name] = instruction
@@ -163,8 +164,8 @@ def _runs(
         yield Run(instruction, computation, scope, times)
         if instruction.opcode == "while":
             body = program.computations[instruction.called("body") or ""]
-            length = loop_length(program, computation, instruction) or 1
-            yield from _runs(program, body, body, times * length)
+            length = loop_length(program, computation, instruction)
+            yield from _runs(program, body, body, times * (1 if length is None else length))
         elif instruction.opcode == "conditional":
             for name in _branches(instruction):
                 branch = program.computations[name]

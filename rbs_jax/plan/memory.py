@@ -3,7 +3,7 @@
 import math
 
 from rbs_jax.plan.hlo import Computation, Instruction, Program, Value, runs
-from rbs_jax.plan.network import SHARES
+from rbs_jax.plan.network import PAIRWISE, SHARES
 
 FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
@@ -14,6 +14,7 @@ FREE = {
 """What moves nothing, or nothing of its own."""
 BUFFERS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "AsyncCollective", "ConcatBitcast")
 """Custom calls that name a place and move nothing."""
+COLLECTIVES = (*SHARES, *PAIRWISE)
 UPDATES = {"dynamic-update-slice": 1, "scatter": -1}
 """What changes a part of its first operand, in place, and which operand it puts there."""
 PARTS = ("dynamic-slice", "gather", "slice")
@@ -101,9 +102,9 @@ def _parameter(computation: Computation, index: int) -> Instruction:
     )
 
 
-def _read(program: Program, computation: Computation, source: Instruction) -> float:
+def _read(program: Program, computation: Computation, source: Instruction) -> int | float:
     """What a fused computation reads of a value: infinity stands for all of it."""
-    total = 0.0
+    total: int | float = 0
     for user in computation.instructions.values():
         if source.name not in user.operands:
             continue
@@ -123,10 +124,10 @@ def _read(program: Program, computation: Computation, source: Instruction) -> fl
 def _passes(user: Instruction, place: int) -> bool:
     """Whether an instruction only hands a value on, or sends it, which counts by itself."""
     changes = user.opcode in UPDATES and place == 0
-    return changes or _names_a_place(user) or user.opcode == "tuple" or user.opcode in SHARES
+    return changes or _names_a_place(user) or user.opcode == "tuple" or user.opcode in COLLECTIVES
 
 
-def _written(program: Program, computation: Computation, made: Instruction) -> float:
+def _written(program: Program, computation: Computation, made: Instruction) -> int | float:
     """What a fused computation writes of a result: infinity stands for all of it."""
     if made.opcode == "bitcast":
         return _written(program, computation, computation.operands(made)[0])
@@ -136,5 +137,5 @@ def _written(program: Program, computation: Computation, made: Instruction) -> f
     if made.opcode == "fusion" and len(made.values) == 1:
         inside = program.computations[made.called("calls") or ""]
         return _written(program, inside, inside.instructions[inside.root])
-    handed_on = made.opcode in ("parameter", *SHARES) or _names_a_place(made)
+    handed_on = made.opcode in ("parameter", *COLLECTIVES) or _names_a_place(made)
     return 0 if handed_on else math.inf

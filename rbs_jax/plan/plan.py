@@ -1,6 +1,7 @@
 """Whether an experiment fits a pod, on which mesh, and what bounds its step."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -75,7 +76,12 @@ def _look(
     chosen = settings(experiment)
     said = ", ".join(f"{name} {value}" for name, value in chosen.items())
     print(f"compiling for {pod}: {said}", file=sys.stderr, flush=True)
-    outcome = compile_step(experiment, texts, devices)
+    # In a thread of its own, since Ctrl-C is heard only where python runs, and here it waits.
+    compiler = ThreadPoolExecutor(1)
+    try:
+        outcome = compiler.submit(compile_step, experiment, texts, devices).result()
+    finally:
+        compiler.shutdown(wait=False)
     blocks = experiment.grid.grids_per_step * experiment.grid.prefixes
     return {
         "settings": chosen,

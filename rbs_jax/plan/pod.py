@@ -61,7 +61,9 @@ class Pod(NamedTuple):
         try:
             described = topologies.get_topology_desc(self.topology, "tpu", **options)
         except jax.errors.JaxRuntimeError as error:
-            reason = str(error).partition(": ")[2] or str(error)
+            kind, _, reason = str(error).partition(": ")
+            if kind != "INVALID_ARGUMENT":
+                raise
             raise UserError(f"--topology {self}: libtpu knows no such slice: {reason}") from error
         return list(described.devices)
 
@@ -110,6 +112,7 @@ def load_libtpu() -> Path:
         "TPU_WORKER_HOSTNAMES": "localhost",
         "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # it complains of none; the topology counts
         "TPU_MIN_LOG_LEVEL": "0",  # so that there is a log for sure
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # chips have one user, descriptions many
         "TPU_LOG_DIR": LOG.name,
     }
     return Path(LOG.name)

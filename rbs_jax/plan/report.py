@@ -43,7 +43,7 @@ def _row(entry: dict[str, Any], usable: float) -> tuple[str, ...]:
         return (*begin, "no", f"{needed} of {usable / GIB:.2f}", *[""] * 8)
     bounds, sent = entry["bounds"], entry["collectives"].values()
     return (
-        *(*begin, "yes", f"{entry['memory']['peak'] / GIB:.2f} of {usable / GIB:.2f}"),
+        *(*begin, "yes", f"{entry['memory']['total'] / GIB:.2f} of {usable / GIB:.2f}"),
         f"{entry['flops'] / 1e12:.4g}",
         f"{entry['memory_bytes'] / GB:.4g}",
         f"{sum(traffic['bytes'] for traffic in sent) / GB:.4g}",

@@ -73,10 +73,7 @@ def candidates(experiment: Experiment, pod: Pod) -> list[Experiment]:
 
     Then in order of how many devices are not `fsdp`'s: that axis alone leaves the
     recipe as it is and no weight whole. Where `data` has more devices than a step has
-    grids, a step has more grids.
-
-    Raises:
-      UserError: no mesh divides the experiment.
+    grids, a step has more grids; so there is always a mesh, all `data` if no other.
     """
     found = [
         (data * tensor, tensor, spread)
@@ -84,15 +81,6 @@ def candidates(experiment: Experiment, pod: Pod) -> list[Experiment]:
         if data % pod.slices == 0
         and (spread := _on(experiment, MeshConfig(data, fsdp, tensor))) is not None
     ]
-    if not found:
-        grid, model = experiment.grid, experiment.model
-        raise UserError(
-            f"no data x fsdp x tensor of {pod.chips} chips divides this config: fsdp must divide "
-            f"grid.prefixes {grid.prefixes}, prefixes of an update "
-            f"{experiment.prefixes_per_update}, heldout.candidates "
-            f"{experiment.heldout.candidates} and model.width {model.width}; tensor must divide "
-            f"model.num_kv_heads {model.num_kv_heads} and model.mlp_width {model.mlp_width}"
-        )
     found.sort(key=lambda entry: (entry[2].mesh != experiment.mesh, *entry[:2]))
     return [spread for *_, spread in found]
 
