@@ -1,5 +1,5 @@
-# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds PyTorch's,
-# `make benchmarks` what ours is measured beside.
+# Two commands do all the set-up: `make quickstart` and `make test`; `make test-all` adds
+# PyTorch's and the TPU compiler's, `make benchmarks` what ours is measured beside.
 PYTHON ?= python3
 VENV := .venv
 # Large pages, kept from step to step, make this code up to twice as fast on CPU with glibc.
@@ -14,12 +14,15 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m "not torch"
+	$(VENV)/bin/pytest -m "not torch and not tpu"
 
-# What compares with transformers, after everything that does without it.
+# What compares with transformers, and what compiles for TPU pods, after everything that does
+# without them.
 test-all: test
 	$(MAKE) $(VENV)/.installed-torch
 	$(VENV)/bin/pytest -m torch
+	$(MAKE) $(VENV)/.installed-tpu
+	PYTHONPATH=$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
 
 # Speed beside the alternatives, in one run each; half an hour on 2 CPU cores that do nothing else.
 benchmarks: $(VENV)/.installed-benchmarks
@@ -46,6 +49,12 @@ $(VENV)/.installed-torch: $(VENV)/.installed-dev requirements-torch.txt
 
 $(VENV)/.installed-benchmarks: $(VENV)/.installed-torch requirements-benchmarks.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-benchmarks.txt
+	touch $@
+
+# In a folder of its own: whatever else runs in this environment would complain of no TPU.
+$(VENV)/.installed-tpu: $(VENV)/.installed-dev requirements-tpu.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/tpu -r requirements-tpu.txt
 	touch $@
 
 clean:

@@ -14,6 +14,7 @@ LEFT = {
     "quickstart": "the same command goes on from the last checkpoint",
     "prepare": "a corpus is written whole or not at all",
     "train": "the same command goes on from the last checkpoint",
+    "plan": "a plan is written whole or not at all",
     "score": "scores are written whole or not at all",
     "eval": "a result is written whole or not at all",
     "export": "a folder is written whole or not at all",

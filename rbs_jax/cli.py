@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from rbs_jax.commands import COMMANDS, Command, Train
+from rbs_jax.commands import COMMANDS, Command
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
@@ -65,8 +65,8 @@ def parse(args: Sequence[str]) -> Command:
         raise UserError(f"no command {name!r}; {hint}")
     config = next((Path(arg) for arg in rest if arg.endswith(".py")), None)
     default = None
-    if name == "train" and config is not None:  # its values are the defaults of all options
-        default = Train(config, experiment=load_experiment(config))
+    if name in ("train", "plan") and config is not None:  # its values are all options' defaults
+        default = COMMANDS[name](config, experiment=load_experiment(config))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -109,6 +109,46 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True)
+class Plan:
+    """Whether a config fits a TPU pod that is not here, what bounds its step, and on which mesh."""
+
+    config: Positional[Path]
+    """A python file that defines `experiment = Experiment(...)`."""
+    topology: str = ""
+    """The pod, to be given: v5e:4x4 (v5p:2x2x4, v6e:8x8), or "2*v5e:4x4" for two such slices."""
+    meshes: int = 3
+    """How many meshes to compile for, the config's own first; each takes a minute or more."""
+    utilisation: float | None = None
+    """A measured share of the chip's peak, between 0 and 1: gives an estimate of the step's time
+    beside its bounds."""
+    out: Path | None = None
+    """A file for the same figures as JSON."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
+    """Any field of the config, overridden for this plan."""
+
+    def run(self) -> int | None:
+        from rbs_jax.files import make_folder, write_json
+        from rbs_jax.plan.plan import plan
+        from rbs_jax.plan.pod import parse_pod
+        from rbs_jax.plan.report import page
+
+        if self.config.suffix != ".py":
+            raise UserError(f"{self.config}: a config is a .py file")
+        if not self.topology:
+            raise UserError("rbs plan: give the pod with --topology, as in v5e:4x4")
+        if self.meshes < 1:
+            raise UserError(f"--meshes is {self.meshes}, it must be at least 1")
+        if self.utilisation is not None and not 0 < self.utilisation <= 1:
+            raise UserError(f"--utilisation is {self.utilisation}, it must be above 0, at most 1")
+        found = plan(self.experiment, parse_pod(self.topology), self.meshes, self.utilisation)
+        if self.out is not None:
+            make_folder(self.out.parent)
+            write_json(self.out, {"config": str(self.config), **found})
+        print(page(found, str(self.config)))
+        return None if found["fits"] else 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Score:
     """Reward every response of a .jsonl file."""
 
@@ -211,6 +251,7 @@ COMMANDS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
     "prepare": Prepare,
     "train": Train,
+    "plan": Plan,
     "score": Score,
     "eval": Eval,
     "export": Export,

@@ -9,10 +9,12 @@ instead of a guess.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rbs_jax.errors import UserError
@@ -70,12 +72,34 @@ def make_mesh(config: MeshConfig) -> Mesh:
             f"mesh {sizes} asks for {needed} devices, {len(devices)} are here: "
             "set --mesh.data, --mesh.fsdp and --mesh.tensor so that their product is that number"
         )
-    return jax.make_mesh(
-        sizes,
-        ("data", "fsdp", "tensor"),
-        axis_types=(AxisType.Explicit,) * 3,
-        devices=devices[:needed],
-    )
+    return mesh_of(config, devices[:needed])
+
+
+def mesh_of(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
+    """These devices as a mesh, neighbours in the network near each other in it.
+
+    Several slices are joined along `data`, the axis that sends least.
+
+    Raises:
+      UserError: `data` cannot be shared out among the slices.
+    """
+    sizes = (config.data, config.fsdp, config.tensor)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if config.data % slices:
+        raise UserError(
+            f"mesh.data {config.data} cannot be shared out among {slices} slices: make it a "
+            f"multiple of {slices}"
+        )
+    if slices == 1:
+        placed = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        placed = create_hybrid_device_mesh(
+            (config.data // slices, config.fsdp, config.tensor),
+            (slices, 1, 1),
+            devices,
+            allow_split_physical_axes=True,
+        )
+    return Mesh(placed, ("data", "fsdp", "tensor"), axis_types=(AxisType.Explicit,) * 3)
 
 
 def mesh_for_scoring(trained_on: MeshConfig) -> Mesh:

@@ -15,7 +15,7 @@ FLOORS = [
     {"data", "model", "objective", "optim"},
     {"convert"},
     {"experiment", "prepare", "train"},
-    {"score", "eval", "export"},
+    {"score", "eval", "export", "plan"},
     {"quickstart", "commands", "cli", "__main__", "__init__"},
 ]
 APART = {"data", "model", "objective"}

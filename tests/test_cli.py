@@ -106,6 +106,7 @@ def test_the_overview_names_every_command(capsys, args):
             "score",
             ["--out", "(required)", "FOLDER@STEP", '{"prompt": str, "responses": [str, ...]'],
         ),
+        ("plan", ["--topology", "2*v5e:4x4", "(default: 3)", "--train.steps", "--out"]),
         ("eval", ["--data", "(required)", "FOLDER@STEP", "{heldout}"]),
     ],
 )
@@ -134,7 +135,7 @@ def test_help_on_a_config_shows_its_values(capsys):
     ("command", "hint"),
     [
         ("prepair", "perhaps prepare"),
-        ("xyz", "there are quickstart, prepare, train, score, eval, export, check"),
+        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check"),
     ],
 )
 def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
@@ -148,6 +149,7 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
         (["prepare", "good.jsonl", "--tokenizer", "train:300"], "--out"),
         (["prepare", "--tokenizer", "train:300", "--out", "corpus"], "SOURCE"),
         (["train"], "PATH"),
+        (["plan", "tiny.py"], "--topology"),
         (["score", "run", "good.jsonl"], "--out"),
         (["eval", "run", "heldout", "--out", "eval"], "--data"),
     ],
@@ -194,6 +196,11 @@ def test_the_program_says_one_line_on_any_terminal(encoding):
         (["train", "tiny.py", "--grid.prefixes", "1"], "grid.prefixes is 1"),
         (["train", "tiny.py", "--mesh.fsdp", "3"], "mesh.fsdp 3 does not divide grid.prefixes 2"),
         (["train", "tiny.py", "--split.prefix-length", "9999"], "exceed model.max_positions 2048"),
+        (["plan", "tiny.py", "--topology", "v9:4x4"], "no chip v9 is known here"),
+        (["plan", "tiny.py", "--topology", "v5e:4x4", "--meshes", "0"], "--meshes is 0"),
+        (["plan", "tiny.py", "--topology", "v5e:4x4", "--utilisation", "40"], "is 40.0"),
+        (["plan", "tiny.py", "--topology", "v5e:4x4", "--grid.prefixes", "1"], "grid.prefixes is"),
+        (["plan", "tiny.txt", "--topology", "v5e:4x4"], "tiny.txt: a config is a .py file"),
         (["eval", "run", "hellaswag", "--data", "corpus", "--out", "eval"], "'hellaswag'"),
     ],
 )

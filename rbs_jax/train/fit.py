@@ -45,8 +45,8 @@ def fit(
         return Fitted(experiment.tile, step_of(experiment.tile).lower(state, batch).compile())
     free = free_memory()
     measured: tuple[int, int] | None = None
-    for tile in tiles(experiment):
-        size = _size(experiment, tile)
+    for tile in tiles(experiment, jax.devices()[0].platform == "cpu"):
+        size = area(experiment, tile)
         # A step holds something beside its tile, so it shrinks by less than the tile does.
         if measured is not None and measured[1] * size > free * measured[0]:
             continue
@@ -83,14 +83,13 @@ def free_memory() -> int:
     return int(share * (stats["bytes_limit"] - stats["bytes_in_use"]))
 
 
-def tiles(experiment: Experiment) -> Iterator[TileConfig]:
+def tiles(experiment: Experiment, on_cpu: bool) -> Iterator[TileConfig]:
     """All that divide the grid, from the largest: whole rows first, then parts of one a device."""
     suffixes, least = experiment.grid.prefixes, experiment.mesh.fsdp
     grids = experiment.grid.grids_per_step // experiment.mesh.data
     tokens_a_row = grids * suffixes * experiment.split.suffix_length // least
-    is_cpu = jax.devices()[0].platform == "cpu"
     for rows in _divisors(experiment.prefixes_per_update):
-        slow = is_cpu and rows > least and rows * tokens_a_row > CPU_TOKENS
+        slow = on_cpu and rows > least and rows * tokens_a_row > CPU_TOKENS
         if rows % least == 0 and not slow:
             yield TileConfig(rows, suffixes)
     if experiment.objective.loss != "causal_lm":
@@ -102,6 +101,7 @@ def _divisors(number: int) -> list[int]:
     return [d for d in range(number, 0, -1) if number % d == 0]
 
 
-def _size(experiment: Experiment, tile: TileConfig) -> int:
+def area(experiment: Experiment, tile: TileConfig) -> int:
+    """Pairs of a grid that are scored at a time."""
     suffixes = experiment.grid.prefixes
     return (tile.prefixes or experiment.prefixes_per_update) * (tile.suffixes or suffixes)

@@ -50,7 +50,7 @@ def area(tile):
 
 
 def test_whole_rows_come_first_then_parts_of_a_row():
-    assert [dataclasses.astuple(tile) for tile in tiles(GRID)] == [
+    assert [dataclasses.astuple(tile) for tile in tiles(GRID, on_cpu=True)] == [
         *((8, 8), (4, 8), (2, 8), (1, 8)),
         *((1, 4), (1, 2), (1, 1)),
     ]
@@ -58,16 +58,20 @@ def test_whole_rows_come_first_then_parts_of_a_row():
 
 def test_on_cpu_rows_are_few_where_they_are_long():
     long = dataclasses.replace(GRID, split=SplitConfig(prefix_length=8, suffix_length=64))
-    assert [tile.prefixes for tile in tiles(long)][:3] == [4, 2, 1]
+    assert [tile.prefixes for tile in tiles(long, on_cpu=True)][:3] == [4, 2, 1]
+    assert [tile.prefixes for tile in tiles(long, on_cpu=False)][:2] == [8, 4]
     longer = dataclasses.replace(GRID, split=SplitConfig(prefix_length=8, suffix_length=1024))
-    assert [dataclasses.astuple(tile) for tile in tiles(longer)][:2] == [(1, 8), (1, 4)]
+    assert [dataclasses.astuple(tile) for tile in tiles(longer, on_cpu=True)][:2] == [
+        (1, 8),
+        (1, 4),
+    ]
 
 
 def test_a_tile_has_a_prefix_for_every_device_and_none_of_another_update():
     experiment = dataclasses.replace(
         GRID, mesh=MeshConfig(fsdp=2), optim=OptimConfig(prefixes_per_update=4)
     )
-    assert [dataclasses.astuple(tile) for tile in tiles(experiment)] == [
+    assert [dataclasses.astuple(tile) for tile in tiles(experiment, on_cpu=False)] == [
         *((4, 8), (2, 8)),
         *((2, 4), (2, 2), (2, 1)),
     ]
@@ -75,7 +79,7 @@ def test_a_tile_has_a_prefix_for_every_device_and_none_of_another_update():
 
 def test_blocks_of_a_language_model_have_no_suffixes_to_tile():
     experiment = dataclasses.replace(GRID, objective=ObjectiveConfig("causal_lm"))
-    assert {tile.suffixes for tile in tiles(experiment)} == {8}
+    assert {tile.suffixes for tile in tiles(experiment, on_cpu=False)} == {8}
 
 
 def test_the_largest_tile_that_fits_is_taken_and_said(monkeypatch, capsys):

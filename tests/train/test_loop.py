@@ -97,11 +97,11 @@ def test_the_tile_that_fits_is_recorded_and_kept_by_a_run_that_goes_on(
     experiment, tmp_path, monkeypatch, capsys
 ):
     out = tmp_path / "run"
-    monkeypatch.setattr(fitting, "tiles", lambda _: iter([TileConfig(2, 4)]))
+    monkeypatch.setattr(fitting, "tiles", lambda *_: iter([TileConfig(2, 4)]))
     train(with_steps(experiment, 2), out)
     assert recorded_tile(out, 2) == TileConfig(2, 4)
     assert "tile: 2 prefixes with 4 suffixes at a time" in capsys.readouterr().out
-    monkeypatch.setattr(fitting, "tiles", lambda _: pytest.fail("a new tile was looked for"))
+    monkeypatch.setattr(fitting, "tiles", lambda *_: pytest.fail("a new tile was looked for"))
     train(with_steps(experiment, 4), out)
     assert recorded_tile(out, 4) == TileConfig(2, 4)
     given = dataclasses.replace(experiment, tile=TileConfig(4, 1))
