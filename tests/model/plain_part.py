@@ -11,6 +11,7 @@ class PlainPart:
     window: int | None = None
 
     def logits(self, q, k, lengths, segments):
+        q, k = wide(q), wide(k)
         logits = jnp.einsum("BTKQH,BUKH->BTKQU", q, k, precision="highest")
         distance = jnp.arange(q.shape[1])[:, None] - jnp.arange(k.shape[1])
         seen = jnp.ones((q.shape[0], *distance.shape), bool)
@@ -29,14 +30,19 @@ class PlainPart:
         top = logits.max(-1)
         weights = jnp.exp(logits - top[..., None])
         total = weights.sum(-1)
-        y = jnp.einsum("BTKQU,BUKH->BTKQH", weights, v) / total[..., None]
+        y = jnp.einsum("BTKQU,BUKH->BTKQH", weights, wide(v)) / total[..., None]
         return y.astype(q.dtype), top + jnp.log(total)
 
     def backward(self, q, k, v, lengths, segments, y, lse, dy):
         p = jnp.exp(self.logits(q, k, lengths, segments) - lse[..., None])
+        dy, y, kinds = wide(dy), wide(y), (q.dtype, k.dtype, v.dtype)
         dv = jnp.einsum("BTKQU,BTKQH->BUKH", p, dy)
-        dp = jnp.einsum("BTKQH,BUKH->BTKQU", dy, v)
+        dp = jnp.einsum("BTKQH,BUKH->BTKQU", dy, wide(v))
         ds = p * (dp - (dy * y).sum(-1)[..., None])
-        dq = jnp.einsum("BTKQU,BUKH->BTKQH", ds, k)
-        dk = jnp.einsum("BTKQU,BTKQH->BUKH", ds, q)
-        return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype)
+        dq = jnp.einsum("BTKQU,BUKH->BTKQH", ds, wide(k))
+        dk = jnp.einsum("BTKQU,BTKQH->BUKH", ds, wide(q))
+        return tuple(x.astype(kind) for x, kind in zip((dq, dk, dv), kinds, strict=True))
+
+
+def wide(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
