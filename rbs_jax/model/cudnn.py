@@ -23,12 +23,13 @@ def parts(window: int | None = None) -> Parts:
     return Parts(CudnnPart(causal=True, window=window), CudnnPart(causal=False))
 
 
-def takes(head_dim: int) -> bool:
-    """Whether cuDNN computes heads of this size here (Ampere or later; others are asked of later).
+def takes(head_dim: int, *lengths: int) -> bool:
+    """Whether cuDNN computes heads of this size over texts and prefixes of these lengths here.
 
-    On a host without a GPU the program is compiled for another, which is taken to be new enough.
+    jax gives it even lengths alone, and its fused attention asks for Ampere or later; a
+    program compiled on a host without a GPU is taken to be for one.
     """
-    known = head_dim <= 128 and head_dim % 8 == 0
+    known = head_dim <= 128 and head_dim % 8 == 0 and not any(n % 2 for n in lengths)
     return known and (jax.default_backend() != "gpu" or fmha.check_compute_capability("8.0"))
 
 

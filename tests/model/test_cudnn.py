@@ -75,8 +75,8 @@ def test_logits_are_found_where_they_are(mesh):
 
 
 def test_segments_are_refused(mesh):
-    q, k, v, *_ = (jnp.array(x, jnp.bfloat16) for x in drawn("float32", H=8))
-    lengths, segments = jnp.zeros((2, 4), int), jnp.zeros((2, 4, 3, 5), int)
+    q, k, v, *_ = (jnp.array(x, jnp.bfloat16) for x in drawn("float32", T=4, H=8))
+    lengths, segments = jnp.zeros((2, 4), int), jnp.zeros((2, 4, 3, 4), int)
     with pytest.raises(ValueError, match="no segments"):
         fused.attend(cudnn.parts(), q, k, v, None, lengths, segments)
 
