@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from jax._src.cudnn import fused_attention_stablehlo as fmha
 from jaxtyping import Array, Float, Int
 
-from rbs_jax.model.fused import Parts
+from rbs_jax.model.two_parts import TwoParts
 
 _BTNH = 0
 
 
-def parts(window: int | None = None) -> Parts:
+def kernel(window: int | None = None) -> TwoParts:
     """Both parts; the own one sees its latest `window` positions, all where it is None."""
-    return Parts(CudnnPart(causal=True, window=window), CudnnPart(causal=False))
+    return TwoParts(CudnnPart(causal=True, window=window), CudnnPart(causal=False))
 
 
 def takes(head_dim: int, *lengths: int) -> bool:
@@ -35,7 +35,7 @@ def takes(head_dim: int, *lengths: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class CudnnPart:
-    """A `fused.Part` in bfloat16 or float16, without segments."""
+    """A `two_parts.Part` in bfloat16 or float16, without segments."""
 
     causal: bool
     """Each query sees the keys up to its own position, else those before `lengths`."""
@@ -50,7 +50,7 @@ class CudnnPart:
         lengths_B: Int[Array, " B"] | None,
         segments_BT: Int[Array, "B T"] | None,
     ) -> tuple[Float[Array, "B T K Q H"], Float[Array, "B T K Q"]]:
-        """As `fused.Part.forward`.
+        """As `two_parts.Part.forward`.
 
         Raises:
           ValueError: segments were given, which no mask of cuDNN knows.
@@ -75,7 +75,7 @@ class CudnnPart:
         lse_BTKQ: Float[Array, "B T K Q"],
         dy_BTKQH: Float[Array, "B T K Q H"],
     ) -> tuple[Float[Array, "B T K Q H"], Float[Array, "B U K H"], Float[Array, "B U K H"]]:
-        """As `fused.Part.backward`."""
+        """As `two_parts.Part.backward`."""
         del segments_BT  # Refused on the way forward.
         operands = _operands(q_BTKQH, k_BUKH, v_BUKH, lengths_B)
         y_BTNH, dy_BTNH = (jax.lax.collapse(x, 2, 4) for x in (y_BTKQH, dy_BTKQH))

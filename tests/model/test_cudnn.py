@@ -15,7 +15,7 @@ from jax._src.cudnn import fused_attention_stablehlo as fmha
 from rbs_jax.model import cudnn, fused
 from rbs_jax.sharding import activation_sharding
 from tests.model.plain_part import PlainPart
-from tests.model.test_fused import LETTERS, drawn, plain, values_and_gradients
+from tests.model.test_two_parts import LETTERS, drawn, plain, values_and_gradients
 
 # 30 suffixes, so that no number of texts is one of positions.
 LLAMA_1B = {"G": 1, "P": 32, "S": 30, "T": 1024, "C": 512, "K": 8, "Q": 4, "H": 64}
@@ -49,7 +49,7 @@ def calls_in(program):
 
 
 def test_the_grid_lowers_to_two_calls_each_way_and_no_logits(mesh):
-    program = lowered_for_cuda(partial(fused.attend, cudnn.parts()), True, mesh)
+    program = lowered_for_cuda(partial(fused.attend, cudnn.kernel()), True, mesh)
     assert calls_in(program) == [
         ("fmhaSoftmax", "CAUSAL"),
         ("fmhaSoftmax", "PADDING"),
@@ -62,7 +62,7 @@ def test_the_grid_lowers_to_two_calls_each_way_and_no_logits(mesh):
 
 
 def test_texts_alone_lower_to_one_call_each_way_that_knows_the_window(mesh):
-    program = lowered_for_cuda(partial(fused.attend, cudnn.parts(window=100)), False, mesh)
+    program = lowered_for_cuda(partial(fused.attend, cudnn.kernel(window=100)), False, mesh)
     assert calls_in(program) == [("fmhaSoftmax", "CAUSAL"), ("fmhaSoftmaxBackward", "CAUSAL")]
     assert program.count(r"sliding_window_length\22: 100") == 2
     assert not logits_in(program)
@@ -78,7 +78,7 @@ def test_segments_are_refused(mesh):
     q, k, v, *_ = (jnp.array(x, jnp.bfloat16) for x in drawn("float32", T=4, H=8))
     lengths, segments = jnp.zeros((2, 4), int), jnp.zeros((2, 4, 3, 4), int)
     with pytest.raises(ValueError, match="no segments"):
-        fused.attend(cudnn.parts(), q, k, v, None, lengths, segments)
+        fused.attend(cudnn.kernel(), q, k, v, None, lengths, segments)
 
 
 def relative(a, b):
@@ -93,7 +93,7 @@ def agrees_with_float32(window, prefix):
     )
     lengths = jnp.array([[0, 1, 77, 160], [160, 0, 128, 3]])
     arrays = arrays[: 5 if prefix else 3]
-    ours = partial(fused.attend, cudnn.parts(window))
+    ours = partial(fused.attend, cudnn.kernel(window))
     got = values_and_gradients(ours, arrays, lengths, dy)
     wide = [x.astype(jnp.float32) for x in (*arrays, dy)]
     true = values_and_gradients(partial(plain, window=window), wide[:-1], lengths, wide[-1])

@@ -10,12 +10,13 @@ import pytest
 
 from rbs_jax.model import attention, fused
 from rbs_jax.model.attention import KeysValues
+from rbs_jax.model.two_parts import TwoParts
 from rbs_jax.sharding import MeshConfig, activation_spec, make_mesh
 from tests.model.plain_part import PlainPart
 
 LETTERS = ("GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GPCKH")
 SIZES = {"G": 2, "P": 4, "S": 3, "T": 5, "C": 7, "K": 2, "Q": 3, "H": 4}
-PLAIN = fused.Parts(PlainPart(causal=True), PlainPart(causal=False))
+PLAIN = TwoParts(PlainPart(causal=True), PlainPart(causal=False))
 
 
 def drawn(dtype, **sizes):
@@ -35,9 +36,7 @@ def values_and_gradients(attend, arrays, lengths, dy, segments=None):
             return attend(q, k, v, KeysValues(*prefix) if prefix else None, lengths, segments)
 
         y, back = jax.vjp(of, *arrays)
-        if not jax.sharding.get_abstract_mesh().empty:
-            dy = jax.sharding.reshard(dy, jax.typeof(y).sharding.spec)
-        return y, *back(dy)
+        return y, *back(jax.sharding.reshard(dy, jax.typeof(y).sharding.spec))
 
     return compiled(arrays, lengths, dy, segments)
 
@@ -49,7 +48,7 @@ def plain(q, k, v, prefix, lengths, segments, window=None):
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("queries", [1, 3])
 def test_two_parts_merge_to_the_whole(dtype, bound, queries):
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(dtype == "float64"), jax.set_mesh(make_mesh(MeshConfig())):
         *arrays, dy = drawn(dtype, Q=queries)
         # A key behind an empty prefix that would outweigh every other.
         arrays[3][0, 0] *= 1e5
@@ -63,11 +62,11 @@ def test_two_parts_merge_to_the_whole(dtype, bound, queries):
 
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("packed", [True, False])
-def test_texts_without_a_prefix_need_their_own_part_alone(window, packed):
+def test_texts_without_a_prefix_need_their_own_part_alone(window, packed, mesh):
     *arrays, dy = drawn("float32")
     lengths = np.full((2, 4), 9, np.int32)
     segments = np.sort(np.random.default_rng(1).integers(3, size=(2, 4, 3, 5))) if packed else None
-    parts = fused.Parts(PlainPart(causal=True, window=window), None)
+    parts = TwoParts(PlainPart(causal=True, window=window), None)
     for a, b in zip(
         values_and_gradients(partial(fused.attend, parts), arrays[:3], lengths, dy, segments),
         values_and_gradients(partial(plain, window=window), arrays[:3], lengths, dy, segments),
@@ -86,7 +85,7 @@ class Careless(PlainPart):
         return dq, jnp.where(seen, dk, jnp.nan), jnp.where(seen, dv, jnp.nan)
 
 
-def test_what_a_kernel_leaves_behind_the_length_is_no_gradient():
+def test_what_a_kernel_leaves_behind_the_length_is_no_gradient(mesh):
     *arrays, dy = drawn("float32")
     lengths = np.array([[0, 1, 4, 7], [7, 0, 3, 2]], np.int32)
     parts = PLAIN._replace(prefix=Careless(causal=False))
@@ -104,7 +103,8 @@ def test_every_mesh_computes_the_same_and_again_for_its_gradients(shape, packed)
     segments = np.sort(np.random.default_rng(1).integers(3, size=(2, 4, 3, 5))) if packed else None
     arrays = arrays[:3] if packed else arrays
     ours = partial(fused.attend, PLAIN)
-    expected = values_and_gradients(ours, arrays, lengths, dy, segments)
+    with jax.set_mesh(make_mesh(MeshConfig())):
+        expected = values_and_gradients(plain, arrays, lengths, dy, segments)
     with jax.set_mesh(make_mesh(MeshConfig(*shape))):
         specs = [activation_spec(letters) for letters in LETTERS[: len(arrays)]]
         placed = [jax.device_put(x, spec) for x, spec in zip(arrays, specs, strict=True)]
