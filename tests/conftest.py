@@ -1,11 +1,16 @@
-"""Every test runs with 8 simulated CPU devices; a mesh takes as many as it needs."""
+"""Every test runs with 8 simulated CPU devices; a mesh takes as many as it needs.
+
+The tests of the kernels run on the accelerator they are for with RBS_TEST_ON=cuda or tpu.
+"""
+
+import os
 
 import jax
 import pytest
 
 from rbs_jax.sharding import MeshConfig, make_mesh
 
-jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_platforms", os.environ.get("RBS_TEST_ON", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)
 
 
