@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from rbs_jax.model import fused
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.layers import Rotation, add_bias, constant, normal, rms_norm, rotate
 from rbs_jax.model.softmax import Part, softmax_attention
@@ -54,6 +55,28 @@ def attend(
     sees its text up to itself. Of all these, it sees the latest `window` alone,
     itself among them, and where there are `segments`, only those of its own number.
     """
+    if read_GPS is None:
+        kernel = fused.implementation(q_GPSTKQH, prefix, window, segments_GPSU)
+        if kernel is not None:
+            given = q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP, segments_GPSU
+            return fused.attend(kernel, *given)
+    return _plain(
+        *(q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP),
+        *(window, segments_GPSU, read_GPS),
+    )
+
+
+def _plain(
+    q_GPSTKQH: Array,
+    k_GPSUKH: Array,
+    v_GPSUKH: Array,
+    prefix: KeysValues | None,
+    prefix_lengths_GP: Array,
+    window: int | None,
+    segments_GPSU: Array | None,
+    read_GPS: Array | None,
+) -> Array:
+    """In XLA alone, on any device; it writes the logits down."""
     given = q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP, segments_GPSU, read_GPS
     letters = "GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GP", "GPST", "GPS"
     specs = tuple(map(activation_spec, letters))

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.template import TemplateConfig
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.errors import UserError
@@ -15,6 +16,7 @@ from rbs_jax.plan.compile import Texts
 from rbs_jax.plan.pod import Pod, parse_pod
 from rbs_jax.plan.search import candidates, settings, sized, texts_of, thriftier
 from rbs_jax.sharding import MeshConfig
+from rbs_jax.train.tile import TileConfig
 from tests.tiny import made_up_documents
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -68,16 +70,16 @@ def test_sizes_that_do_not_fit_the_mesh_are_refused():
 
 def test_remat_saves_first_then_the_next_tile_that_may_fit():
     plain = Experiment(model=TransformerConfig(remat="dots"), grid=GridConfig(prefixes=4))
-    saved = thriftier(plain, None, 100)
+    saved = thriftier(plain, None, 100.0)
     assert saved is not None
     assert settings(saved) == settings(plain) | {"model.remat": "full"}
-    smaller = thriftier(saved, None, 100)
+    smaller = thriftier(saved, None, 100.0)
     assert smaller is not None
     assert smaller.tile == TileConfig(2, 4)
-    much_smaller = thriftier(saved, 300, 100)
+    much_smaller = thriftier(saved, 300, 100.0)
     assert much_smaller is not None
     assert much_smaller.tile == TileConfig(1, 4)
-    assert thriftier(dataclasses.replace(saved, tile=TileConfig(1, 1)), 300, 100) is None
+    assert thriftier(dataclasses.replace(saved, tile=TileConfig(1, 1)), 300, 100.0) is None
 
 
 def test_texts_are_as_long_as_the_split_and_the_template_make_them(tmp_path):
