@@ -24,6 +24,7 @@ from rbs_jax.shapes import GridBatch, TokenGrid
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.state import TrainState, init_state
 from rbs_jax.train.step import make_step
+from rbs_jax.train.tile import TileConfig
 
 STEPS = 1000
 """Of the run that the optimizer's schedule is made for; it is constant."""
@@ -108,7 +109,24 @@ class Ours:
 class Shared(Ours):
     """What `rbs train` runs: each prefix encoded once for all suffixes."""
 
-    def _made(self, size: None) -> tuple[Any, Any]:  # noqa: ARG002  nothing is chosen
+    def choose(self) -> int | None:
+        """How many prefixes at a time are fastest, as `rbs train --tile.prefixes` takes them."""
+
+        def seconds_each(rows: int) -> float | None:
+            step, batch = self._made(rows)
+            try:
+                state, _ = jax.block_until_ready(step(jax.tree.map(jnp.copy, self._state), batch))
+                began = time.perf_counter()
+                jax.block_until_ready(step(state, batch))
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                return None
+            return time.perf_counter() - began
+
+        return fastest(divisors(self._task.shape.prefixes), seconds_each)
+
+    def _made(self, size: int | None) -> tuple[Any, Any]:
         prefixes_PC, suffixes_ST = self._task.texts()
         count, prefix, suffix = self._task.shape
         rows = self._on_device
@@ -124,7 +142,7 @@ class Shared(Ours):
             rows(positive_GP, "data", "fsdp"),
             rows(~np.eye(count, dtype=bool)[None], "data", "fsdp"),
         )
-        return make_step(self._optimizer, OBJECTIVE, OPTIM), batch
+        return make_step(self._optimizer, OBJECTIVE, OPTIM, TileConfig(size)), batch
 
 
 class Alone(Ours):

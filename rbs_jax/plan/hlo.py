@@ -108,7 +108,7 @@ def parse(text: str) -> Program:
         if opening := OPENING.match(line):
             name, root, instructions = opening[2], "", {}
             entry = name if opening[1] else entry
-        elif line.startswith("}"):
+        elif line == "}":  # a kernel's own settings may have lines that begin with one
             computations[name] = Computation(name, instructions, root)
             name = ""
         elif name and (assigned := ASSIGNED.match(line)):
