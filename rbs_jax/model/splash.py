@@ -3,9 +3,9 @@
 Its mask is static, so that a prefix and a text stand behind one another as keys: a query
 sees the text up to itself and all of the prefix, of which the padding has a number that
 no query has. That copies a prefix's keys for each suffix. Two parts merged by
-log-sum-exp, as in two_parts.py, would not, and yet compiled for a v5e they move 1.1 to 1.9
-times the bytes: there are two outputs then, and the kernel writes each log-sum-exp 128
-times over, which is more than the few key heads of grouped queries.
+log-sum-exp, as in two_parts.py, would not. Yet compiled for a v5e at the sizes of Llama
+3.2-1B and 3.1-8B they move 1.1 to 1.9 times the bytes: there are two outputs then, and the
+kernel writes every log-sum-exp 128 times over, which is more than a few heads of keys.
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ from rbs_jax.model.layers import widen
 
 _LANES = 128
 _BLOCKS = (512, 384, 256, 128)
-_SAVED = "splash attention"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +47,6 @@ class Splash:
         """
         if prefix is not None and not (self.window is None and segments_GPST is None):
             raise ValueError("splash attention takes no prefix with a window or with segments")
-        # The padded and copied keys are made again for the backward pass, not kept for it.
-        policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
-        compute = jax.checkpoint(self._compute, policy=policy)
-        return compute(q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix, prefix_lengths_GP, segments_GPST)
-
-    def _compute(
-        self,
-        q_GPSTKQH: Array,
-        k_GPSTKH: Array,
-        v_GPSTKH: Array,
-        prefix: tuple[Array, Array] | None,
-        prefix_lengths_GP: Array,
-        segments_GPST: Array | None,
-    ) -> Array:
         before, seen = 0, None
         if segments_GPST is not None:
             numbers_BT = _padded(jax.lax.collapse(segments_GPST, 0, 3), 1)
@@ -96,7 +81,6 @@ class Splash:
             ),
             head_shards=1,
             q_seq_shards=1,
-            residual_checkpoint_name=_SAVED,
             interpret=self.interpret,
         )
 

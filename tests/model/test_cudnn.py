@@ -8,14 +8,19 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo as fmha
 
 from rbs_jax.model import cudnn, fused
 from rbs_jax.sharding import activation_sharding
+from tests.model.attended import (
+    LETTERS,
+    agrees_in_bfloat16,
+    drawn,
+    plain,
+    values_and_gradients,
+)
 from tests.model.plain_part import PlainPart
-from tests.model.test_two_parts import LETTERS, drawn, plain, values_and_gradients
 
 # 30 suffixes, so that no number of texts is one of positions.
 LLAMA_1B = {"G": 1, "P": 32, "S": 30, "T": 1024, "C": 512, "K": 8, "Q": 4, "H": 64}
@@ -81,37 +86,13 @@ def test_segments_are_refused(mesh):
         fused.attend(cudnn.kernel(), q, k, v, None, lengths, segments)
 
 
-def relative(a, b):
-    a, b = (np.asarray(x, np.float64) for x in (a, b))
-    return np.linalg.norm(a - b) / np.linalg.norm(b)
-
-
-def agrees_with_float32(window, prefix):
-    """Values and gradients in bfloat16, to 0.5% of plain code's in float32; its own are to 0.3%."""
-    *arrays, dy = (
-        jnp.array(x, jnp.bfloat16) for x in drawn("float32", T=96, C=160, S=4, H=64, Q=4)
-    )
-    lengths = jnp.array([[0, 1, 77, 160], [160, 0, 128, 3]])
-    arrays = arrays[: 5 if prefix else 3]
-    ours = partial(fused.attend, cudnn.kernel(window))
-    got = values_and_gradients(ours, arrays, lengths, dy)
-    wide = [x.astype(jnp.float32) for x in (*arrays, dy)]
-    true = values_and_gradients(partial(plain, window=window), wide[:-1], lengths, wide[-1])
-    for a, b in zip(got, true, strict=True):
-        assert a.dtype == jnp.bfloat16
-        assert relative(a, b) < 0.005
-    if prefix:
-        unseen = np.arange(160) >= np.asarray(lengths)[..., None]
-        assert not np.asarray(got[4], np.float32)[unseen].any()
-
-
 CASES = pytest.mark.parametrize(("window", "prefix"), [(None, True), (None, False), (20, False)])
 
 
 @CASES
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
 def test_cudnn_computes_attention(window, prefix, mesh):
-    agrees_with_float32(window, prefix)
+    agrees_in_bfloat16(cudnn.kernel(window), window, prefix)
 
 
 def by_kv_head(x, like):
@@ -148,4 +129,4 @@ def backward_in_plain_code(scale, _, dropout, __, mask, layout, window, *rest):
 def test_what_cudnn_is_asked_is_attention(window, prefix, mesh, monkeypatch):
     monkeypatch.setattr(fmha, "_dot_product_attention_fwd_rule", forward_in_plain_code)
     monkeypatch.setattr(fmha, "_dot_product_attention_bwd_rule", backward_in_plain_code)
-    agrees_with_float32(window, prefix)
+    agrees_in_bfloat16(cudnn.kernel(window), window, prefix)

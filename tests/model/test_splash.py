@@ -1,8 +1,9 @@
 """Splash attention, interpreted step by step on CPU; compiled for a TPU in tests/tpu_aot.
 
-With a TPU, `RBS_TEST_ON=tpu python -m pytest tests/model/test_splash.py` runs it there.
+With a TPU, `RBS_TEST_ON=tpu python -m pytest tests/model/test_splash.py -k a_tpu` runs it there.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -13,9 +14,15 @@ import pytest
 from rbs_jax.model import fused
 from rbs_jax.model.splash import Splash
 from rbs_jax.sharding import MeshConfig, activation_spec, make_mesh
-from tests.model.test_two_parts import LETTERS, drawn, plain, values_and_gradients
+from tests.model.attended import (
+    LETTERS,
+    agrees_in_bfloat16,
+    drawn,
+    plain,
+    values_and_gradients,
+)
 
-INTERPRETED = partial(Splash, interpret=jax.default_backend() != "tpu")
+INTERPRETED = partial(Splash, interpret=True)
 SMALL = {"G": 2, "P": 2, "S": 2, "T": 60, "C": 130, "K": 2, "Q": 2, "H": 8}
 
 
@@ -74,19 +81,27 @@ def test_every_mesh_computes_the_same_and_again_for_its_gradients(shape):
         assert a.sharding.spec == spec
 
 
-def test_a_prefix_gathers_the_gradients_of_many_suffixes_exactly(mesh):
-    """In bfloat16 to 0.5% of float32: a sum in bfloat16 would lose more."""
-    *arrays, dy = (
-        jnp.array(x, jnp.bfloat16) for x in drawn("float32", G=1, P=1, S=64, T=4, C=128, H=8)
-    )
-    dy = jnp.abs(dy)
-    lengths = jnp.array([[128]])
-    got = values_and_gradients(partial(fused.attend, INTERPRETED()), arrays, lengths, dy)
-    wide = [x.astype(jnp.float32) for x in (*arrays, dy)]
-    true = values_and_gradients(plain, wide[:-1], lengths, wide[-1])
-    for a, b in zip(got, true, strict=True):
-        assert a.dtype == jnp.bfloat16
-        assert np.linalg.norm(a.astype(jnp.float32) - b) < 0.005 * np.linalg.norm(b)
+CASES = pytest.mark.parametrize(("window", "prefix"), [(None, True), (None, False), (20, False)])
+
+
+@CASES
+@pytest.mark.skipif(jax.default_backend() != "tpu", reason="needs a TPU")
+def test_a_tpu_computes_attention(window, prefix, mesh):
+    agrees_in_bfloat16(Splash(window), window, prefix)
+
+
+@CASES
+def test_in_bfloat16_it_is_as_near_as_plain_code(window, prefix, mesh):
+    agrees_in_bfloat16(INTERPRETED(window=window), window, prefix)
+
+
+def test_a_prefix_sums_the_gradients_of_its_suffixes_in_float32(mesh):
+    *arrays, dy = (jnp.array(x, jnp.bfloat16) for x in drawn("float32", **SMALL))
+    gradients = partial(values_and_gradients, partial(fused.attend, Splash()))
+    program = str(jax.make_jaxpr(gradients)(arrays, jnp.zeros((2, 2), int), dy))
+    summed = re.findall(r":(\w+)\[[^=]*= reduce_sum", program)
+    assert "f32" in summed
+    assert "bf16" not in summed
 
 
 @pytest.mark.parametrize(("window", "packed"), [(3, False), (None, True)])

@@ -8,41 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbs_jax.model import attention, fused
-from rbs_jax.model.attention import KeysValues
+from rbs_jax.model import fused
 from rbs_jax.model.two_parts import TwoParts
 from rbs_jax.sharding import MeshConfig, activation_spec, make_mesh
+from tests.model.attended import LETTERS, drawn, plain, values_and_gradients
 from tests.model.plain_part import PlainPart
 
-LETTERS = ("GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GPCKH")
-SIZES = {"G": 2, "P": 4, "S": 3, "T": 5, "C": 7, "K": 2, "Q": 3, "H": 4}
 PLAIN = TwoParts(PlainPart(causal=True), PlainPart(causal=False))
-
-
-def drawn(dtype, **sizes):
-    """Queries, keys, values, the prefix's keys and values, and a gradient of the output."""
-    chance = np.random.default_rng(0)
-    sizes = {**SIZES, **sizes}
-    letters = (*LETTERS, LETTERS[0])
-    return [chance.normal(size=[sizes[x] for x in row]).astype(dtype) for row in letters]
-
-
-def values_and_gradients(attend, arrays, lengths, dy, segments=None):
-    """The output and the gradients of all five arrays, or of three without a prefix."""
-
-    @jax.jit
-    def compiled(arrays, lengths, dy, segments):
-        def of(q, k, v, *prefix):
-            return attend(q, k, v, KeysValues(*prefix) if prefix else None, lengths, segments)
-
-        y, back = jax.vjp(of, *arrays)
-        return y, *back(jax.sharding.reshard(dy, jax.typeof(y).sharding.spec))
-
-    return compiled(arrays, lengths, dy, segments)
-
-
-def plain(q, k, v, prefix, lengths, segments, window=None):
-    return attention.attend(q, k, v, prefix, lengths, window, segments)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-12)])
