@@ -22,7 +22,7 @@ test-all: test
 	$(MAKE) $(VENV)/.installed-torch
 	$(VENV)/bin/pytest -m torch
 	$(MAKE) $(VENV)/.installed-tpu
-	PYTHONPATH=$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
+	PYTHONPATH=$(CURDIR)/$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
 
 # Speed beside the alternatives, in one run each; half an hour on 2 CPU cores that do nothing else.
 benchmarks: $(VENV)/.installed-benchmarks
