@@ -172,7 +172,9 @@ def run_suffixes(
     """Hidden states of every suffix after every prefix of its grid, or one of each."""
     if grid.suffixes.ndim == 3:
         x_GSTD = trunk.embed("GST", grid.suffixes)
-        x_GPSTD = under_every_prefix("GPSTD", x_GSTD, grid)
+        # In float32 for the sum over the prefixes, which is what this is on the way back.
+        wide_GSTD = x_GSTD.astype(widen(x_GSTD.dtype))
+        x_GPSTD = under_every_prefix("GPSTD", wide_GSTD, grid).astype(x_GSTD.dtype)
     else:
         x_GPSTD = trunk.embed("GPST", grid.suffixes)
     return trunk(x_GPSTD, grid.prefix_lengths, prefix, read_GPS=read_GPS)[0]

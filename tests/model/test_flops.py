@@ -17,7 +17,7 @@ from rbs_jax.model.language import LanguageModel, next_token_log_probs
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.shapes import TokenBlocks
-from rbs_jax.train.step import loss_and_rewards, loss_and_targets
+from tests.losses import loss_and_rewards, loss_and_targets
 from tests.model.dots import dot_flops
 from tests.tiny import TINY, random_batch
 

@@ -12,7 +12,7 @@ from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.shapes import TokenBlocks
 from rbs_jax.sharding import MeshConfig, activation_sharding, einsum, make_mesh, weight_spec
-from rbs_jax.train.step import loss_and_rewards, loss_and_targets
+from tests.losses import loss_and_rewards, loss_and_targets
 from tests.model.jaxprs import operations, traced
 from tests.tiny import TINY, random_batch
 
@@ -49,10 +49,6 @@ def test_products_are_summed_and_smooth_functions_computed_in_float32(kind, mesh
     assert "dot_general" not in coarse
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the model does not use `look_up` and `add_bias` yet, nor does `spread` sum in float32",
-)
 @pytest.mark.parametrize("kind", [RewardModel, LanguageModel])
 def test_no_sum_runs_in_bfloat16(kind, mesh):
     """Gradients are sums over positions: the embeddings', the biases', and over P a suffix's."""

@@ -13,7 +13,7 @@ from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, frozen
 from rbs_jax.train.flops import step_flops
-from rbs_jax.train.step import loss_and_rewards
+from tests.losses import loss_and_rewards
 from tests.model.dots import dot_flops
 from tests.tiny import TINY, random_batch
 
