@@ -62,6 +62,9 @@ def test_a_grid_by_hand():
     assert flops.total == prefixes + suffixes + last_of_prefixes + last_of_suffixes + 6 * 2 * 2
     assert flops.head == 6 * 2 * 2
     assert flops.first == (2 * 2 + 6 * 2) * 3 * square
+    one = grid_flops(dataclasses.replace(config, num_layers=1), GridShape(2, 3, 2, 2))
+    assert one.first == last_of_prefixes + 6 * (2 * (2 * square) + square)
+    assert one.layers == 6 * (square + mlp + 4 * key)
 
 
 @pytest.mark.parametrize("name", MODELS)
