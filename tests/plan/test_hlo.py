@@ -95,6 +95,14 @@ def test_a_line_that_cannot_be_read_is_no_silence():
         on_tpu("%a = (f32[2]{0}, f32[3] parameter(0)")
 
 
+def test_the_lines_of_a_kernels_settings_end_no_computation():
+    program = parse(
+        'ENTRY %main {\n  %x = f32[] custom-call(), backend_config={"kernel": {\n"a": 1\n'
+        "}}, metadata={}\n  ROOT %y = f32[] copy(%x)\n}"
+    )
+    assert (program.entry.root, set(program.entry.instructions)) == ("y", {"x", "y"})
+
+
 def test_operands_are_those_named_in_the_parentheses():
     program = parse(
         "ENTRY %main {\n  %x = f32[] parameter(0)\n"
