@@ -110,6 +110,8 @@ SETTINGS = {
     "mesh.tensor": 1,
     "grid.grids_per_step": 2,
     "model.remat": "full",
+    "tile.prefixes": 32,
+    "tile.suffixes": 32,
 }
 
 
