@@ -9,8 +9,9 @@ instead of a guess.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -142,9 +143,12 @@ def activation_sharding(mesh: Mesh, letters: str) -> NamedSharding:
 
 def gather(letters: str, weight: jax.Array) -> jax.Array:
     """A stored weight as a computation reads it: whole along fsdp, still split over tensor."""
-    stored = weight_spec(letters)
-    kept = [None if axis == "fsdp" else axis for axis in stored]
-    return jax.sharding.reshard(weight, PartitionSpec(*kept))
+    return jax.sharding.reshard(weight, unsharded(weight_spec(letters)))
+
+
+def unsharded(spec: PartitionSpec) -> PartitionSpec:
+    """Whole along fsdp, else as it is."""
+    return PartitionSpec(*[None if axis == "fsdp" else axis for axis in spec])
 
 
 def einsum(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
@@ -214,3 +218,26 @@ def spread(letters: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     if x.shape == shape:
         return jax.sharding.reshard(x, spec)
     return jnp.broadcast_to(x, shape, out_sharding=spec)
+
+
+def per_device(
+    function: Callable[..., jax.Array], inputs: Sequence[str], output: str, *given: Any
+) -> jax.Array:
+    """`function` of each device's own parts; what it computes asks no other device for anything.
+
+    Args:
+      function: of arrays with the axes `inputs`, to one with the axes `output`.
+      inputs: the letters of each argument; of a tuple's arrays all the same.
+      output: those of the result.
+      given: the arguments, laid out anyhow; None is handed on.
+    """
+
+    def specs_of(letters: str, x: Any) -> Any:
+        return jax.tree.map(lambda _: activation_spec(letters), x)
+
+    specs = tuple(map(specs_of, inputs, given))
+    # Kernels do not say along which mesh axes their results vary, so that is not checked.
+    local = jax.shard_map(
+        function, in_specs=specs, out_specs=activation_spec(output), check_vma=False
+    )
+    return local(*jax.tree.map(jax.sharding.reshard, given, specs))

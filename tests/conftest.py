@@ -21,6 +21,13 @@ def compile_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def let_go():
+    """A process may map only so many pieces of memory, and each compiled program is several."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def mesh():
     """One device through the same code as a pod."""

@@ -18,7 +18,7 @@ from rbs_jax.model import fused
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.layers import Rotation, add_bias, constant, normal, rms_norm, rotate
 from rbs_jax.model.softmax import Part, softmax_attention
-from rbs_jax.sharding import activation_spec, einsum
+from rbs_jax.sharding import einsum, per_device
 
 
 class KeysValues(NamedTuple):
@@ -79,16 +79,8 @@ def _plain(
     """In XLA alone, on any device; it writes the logits down."""
     given = q_GPSTKQH, k_GPSUKH, v_GPSUKH, prefix, prefix_lengths_GP, segments_GPSU, read_GPS
     letters = "GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GP", "GPST", "GPS"
-    specs = tuple(map(activation_spec, letters))
-    # Nothing in it crosses devices, and on one device axes merge freely.
-    local = jax.shard_map(
-        partial(_attend, window=window), in_specs=specs, out_specs=specs[0], check_vma=False
-    )
-    placed = (
-        jax.tree.map(partial(jax.sharding.reshard, out_shardings=spec), x)
-        for x, spec in zip(given, specs, strict=True)
-    )
-    return local(*placed)
+    # On one device axes merge freely.
+    return per_device(partial(_attend, window=window), letters, "GPSTKQH", *given)
 
 
 def _attend(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rbs_jax.sharding import activation_spec
+from rbs_jax.sharding import per_device
 
 
 @runtime_checkable
@@ -74,16 +74,7 @@ def attend(
 
     Each device has its own grids, prefixes and kv heads, so that none asks another.
     """
-    letters = ("GPSTKQH", "GPSTKH", "GPSTKH", ("GPCKH", "GPCKH"), "GP", "GPST")
-    before = None if prefix is None else tuple(prefix)
+    letters = "GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GP", "GPST"
     q_GPSTKQH *= q_GPSTKQH.shape[-1] ** -0.5
-    given = (q_GPSTKQH, k_GPSTKH, v_GPSTKH, before, prefix_lengths_GP, segments_GPST)
-    specs = tuple(
-        None if x is None else jax.tree.map(activation_spec, row)
-        for x, row in zip(given, letters, strict=True)
-    )
-    # Kernels do not say along which mesh axes their results vary, so that is not checked.
-    per_device = jax.shard_map(
-        kernel, in_specs=specs, out_specs=activation_spec("GPSTKQH"), check_vma=False
-    )
-    return per_device(*jax.tree.map(jax.sharding.reshard, given, specs))
+    given = q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix, prefix_lengths_GP, segments_GPST
+    return per_device(kernel, letters, "GPSTKQH", *given)

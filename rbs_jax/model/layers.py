@@ -7,10 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from rbs_jax.model.config import RopeScaling, TransformerConfig
-from rbs_jax.sharding import activation_spec, einsum, gather, weight_spec
+from rbs_jax.sharding import activation_spec, einsum, gather, unsharded, weight_spec
 
 
 def shape_of(letters: str, config: TransformerConfig) -> tuple[int, ...]:
@@ -45,28 +46,33 @@ def look_up(
     A row's gradient is summed over its tokens in the table's own dtype: in bfloat16 a
     frequent token's would stop growing after some hundred terms.
     """
-    return _rows(table_VD, tokens, letters, dtype)
+    x = _parts(table_VD, tokens, letters).astype(dtype)
+    return jax.sharding.reshard(x, activation_spec(letters + "D"))
 
 
-def _rows(table_VD: Array, tokens: Array, letters: str, dtype: jnp.dtype) -> Array:
-    # Rows of a table that is split along its width would be gathered one by one.
-    rows = gather("VD", table_VD.astype(dtype)).at[tokens]
-    return rows.get(out_sharding=activation_spec(letters + "D"))
+def _parts(table_VD: Array, tokens: Array, letters: str) -> Array:
+    """All tokens' rows, of which a device has its part of the width, as of the table.
+
+    So no device ever holds the whole table or its gradient: texts are what changes hands.
+    """
+    spec = unsharded(activation_spec(letters))
+    whole = jax.sharding.reshard(tokens, spec)
+    return table_VD.at[whole].get(out_sharding=PartitionSpec(*spec, *weight_spec("D")))
 
 
 def _look_up_forward(
     table_VD: Array, tokens: Array, letters: str, dtype: jnp.dtype
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _rows(table_VD, tokens, letters, dtype), (table_VD, tokens)
+    return look_up(table_VD, tokens, letters, dtype), (table_VD, tokens)
 
 
 def _look_up_backward(
     letters: str, _: jnp.dtype, saved: tuple[Array, Array], dx: Array
 ) -> tuple[Array, None]:
     table_VD, tokens = saved
-    wide = table_VD.dtype
-    transpose = jax.linear_transpose(lambda x: _rows(x, tokens, letters, wide), table_VD)
-    return *transpose(dx.astype(wide)), None
+    transpose = jax.linear_transpose(lambda table: _parts(table, tokens, letters), table_VD)
+    parts = PartitionSpec(*unsharded(activation_spec(letters)), *weight_spec("D"))
+    return *transpose(jax.sharding.reshard(dx, parts).astype(table_VD.dtype)), None
 
 
 look_up.defvjp(_look_up_forward, _look_up_backward)

@@ -13,7 +13,7 @@ class Operations(NamedTuple):
     """What one device computes in a step."""
 
     flops: int
-    """Of matrix products, two an element and multiplication, and what kernels say of themselves."""
+    """Of matrix products, two an element and multiplication, those of kernels among them."""
     silent_kernels: int
     """Runs of kernels that do not say theirs, and so are missing."""
 
@@ -28,9 +28,9 @@ def operations(program: Program) -> Operations:
         elif instruction.opcode == "convolution":
             flops += run.times * convolution_flops(instruction, computation)
         elif '"tpu_custom_call"' in instruction.attributes:
-            said = re.search(r'"cost_estimate":\{"flops":"?(\d+)', instruction.attributes)
-            flops += run.times * int(said[1]) if said else 0
-            silent += 0 if said else run.times
+            count = kernel_flops(instruction, computation)
+            flops += run.times * (count or 0)
+            silent += run.times if count is None else 0
     return Operations(flops, silent)
 
 
@@ -60,6 +60,28 @@ def convolution_flops(convolution: Instruction, computation: Computation) -> int
         count *= window.meetings(axis, image[at[0]], kernel[at[1]], result[at[2]])
     groups = re.search(r"batch_group_count=(\d+)", convolution.attributes)
     return count // (int(groups[1]) if groups else 1)
+
+
+SPLASH = {"fwd": 2, "dq": 3, "dkv": 4}
+"""Products of queries with keys, or as large, in each kernel of splash attention."""
+
+
+def kernel_flops(kernel: Instruction, computation: Computation) -> int | None:
+    """What a kernel says of itself, or what splash attention, which says nothing, must compute.
+
+    That is what its queries see, the text up to themselves and all before it: no window, and
+    nothing that is masked. None of other kernels.
+    """
+    if said := re.search(r'"cost_estimate":\{"flops":"?(\d+)', kernel.attributes):
+        return int(said[1])
+    splash = re.match(r"splash_mha_([a-z]+)", kernel.name)
+    if splash is None:
+        return None
+    given = [operand.values[0] for operand in computation.operands(kernel)]
+    q, k, *_ = [value for value in given if value.dtype in ("bf16", "f32")]
+    queries, keys = q.shape[-2], k.shape[-2]
+    seen = queries * (keys - queries) + queries * (queries + 1) // 2
+    return SPLASH[splash[1]] * 2 * (q.size // queries) * seen
 
 
 class Window:

@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 
+from rbs_jax.data.stream import Work
 from rbs_jax.experiment import Experiment
+from rbs_jax.model.language import LanguageModel
 from rbs_jax.plan.compile import Compiled, Outcome, Texts, compile_step
 from rbs_jax.plan.hlo import parse, unknown_loops
 from rbs_jax.plan.memory import memory_bytes
@@ -15,6 +17,7 @@ from rbs_jax.plan.network import BETWEEN, collectives
 from rbs_jax.plan.operations import operations
 from rbs_jax.plan.pod import Pod
 from rbs_jax.plan.search import candidates, settings, sized, texts_of, thriftier
+from rbs_jax.train.flops import step_flops
 
 
 def plan(
@@ -87,9 +90,18 @@ def _look(
     return {
         "settings": chosen,
         "compile_seconds": outcome.seconds,
+        "useful_flops": step_flops(experiment, _work(experiment, texts)) / pod.chips,
         "copied_whole": outcome.warnings,
         **_measures(outcome, pod, blocks, utilisation),
     }
+
+
+def _work(experiment: Experiment, texts: Texts) -> Work:
+    """What a step computes on, as far as its operations depend on it."""
+    prefix, suffix = texts.prefix, texts.suffix
+    if experiment.kind is LanguageModel:
+        prefix, suffix = 0, texts.block
+    return Work(pairs=0, unique_tokens=0, tokens=0, prefix_length=prefix, suffix_length=suffix)
 
 
 def _measures(outcome: Outcome, pod: Pod, blocks: int, utilisation: float | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _row(entry: dict[str, Any], usable: float) -> tuple[str, ...]:
         return (*begin, "no", f"{needed} of {usable / GIB:.2f}", *[""] * 8)
     bounds, sent = entry["bounds"], entry["collectives"].values()
     return (
-        *(*begin, "yes", f"{entry['memory']['total'] / GIB:.2f} of {usable / GIB:.2f}"),
+        *(*begin, "yes", f"{entry['memory']['peak'] / GIB:.2f} of {usable / GIB:.2f}"),
         f"{entry['flops'] / 1e12:.4g}",
         f"{entry['memory_bytes'] / GB:.4g}",
         f"{sum(traffic['bytes'] for traffic in sent) / GB:.4g}",
@@ -71,6 +71,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _details(best: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    mfu = best["useful_flops"] / best["step_seconds_at_least"] / found["chip"]["flops"]
     held = ", ".join(f"{name} {size / GIB:.3f}" for name, size in best["memory"].items())
     lines = [
         "yes: it fits with "
@@ -83,7 +84,8 @@ def _details(best: dict[str, Any], found: dict[str, Any]) -> list[str]:
             f"{traffic['bytes'] / GB:.4g} GB"
             for kind, traffic in best["collectives"].items()
         ),
-        f"  a step takes at least {best['step_seconds_at_least']:.3g} s, by its {best['limit']}",
+        f"  a step takes at least {best['step_seconds_at_least']:.3g} s, by its {best['limit']}; "
+        f"of its TFLOP {best['useful_flops'] / 1e12:.4g} are useful, so mfu is at most {mfu:.2f}",
     ]
     if best["step_seconds_estimate"] is not None:
         lines.append(

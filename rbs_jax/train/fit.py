@@ -56,7 +56,7 @@ def fit(
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             continue
-        measured = size, compiled.memory_analysis().temp_size_in_bytes
+        measured = size, _temporaries(compiled)
         if measured[1] <= free:
             print(
                 f"tile: {tile.prefixes} prefixes with {tile.suffixes} suffixes at a time, "
@@ -70,6 +70,14 @@ def fit(
         f"no step fits the {free / GIGABYTE:.2f} GB that one may take here, not even the "
         f"smallest{least}: take --model.remat full, a smaller model or more devices"
     )
+
+
+def _temporaries(compiled: Any) -> int:
+    """What a compiled step holds at most beside its arguments [bytes a device]."""
+    stats = compiled.memory_analysis()
+    if jax.devices()[0].platform == "tpu":  # whose temporaries count what shares memory twice
+        return int(stats.peak_memory_in_bytes - stats.argument_size_in_bytes)
+    return int(stats.temp_size_in_bytes)
 
 
 def free_memory() -> int:

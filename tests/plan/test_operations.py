@@ -111,3 +111,18 @@ def test_a_kernel_counts_what_it_says_of_itself_and_a_silent_one_is_counted():
     said = '"cost_estimate":{"flops":"33554432","transcendentals":"0"},'
     assert operations(on_tpu(KERNEL.replace("COST", said))) == Operations(33554432, 0)
     assert operations(on_tpu(KERNEL.replace("COST", ""))) == Operations(0, 1)
+
+
+@pytest.mark.parametrize(("kernel", "products"), [("fwd", 2), ("dq", 3), ("dkv", 4)])
+def test_splash_attention_counts_what_its_queries_see(kernel, products):
+    """8 queries behind a prefix of 24: two texts, four heads of 16, of which two share keys."""
+    text = (
+        "%mask = s8[1,1,1]{2,1,0} parameter(0)\n"
+        "%q = bf16[2,4,8,16]{3,2,1,0} parameter(1)\n"
+        "%k = bf16[2,2,32,16]{3,2,1,0} parameter(2)\n"
+        f"%splash_mha_{kernel}_segmented_no_residuals.3 = bf16[2,4,8,16]{{3,2,1,0}} "
+        'custom-call(%mask, %q, %k), custom_call_target="tpu_custom_call", backend_config={}'
+    )
+    seen = sum(24 + place + 1 for place in range(8))
+    expected = products * 2 * 2 * 4 * 16 * seen
+    assert operations(on_tpu(text)) == Operations(expected, 0)

@@ -57,12 +57,12 @@ ENTRY %main (x: f32[8,8]) -> f32[8,8] {
 }
 """
 )
-MEMORY = {"arguments": 1, "outputs": 1, "aliased": 1, "temporaries": 1, "program": 1}
+MEMORY = {"arguments": 1, "outputs": 1, "aliased": 1, "temporaries": 1, "program": 1, "peak": 2}
 FLOPS, MOVED, SENT = 1000 * 2 * 8**3, 2 * 256 + 1000 * (3 * 256 + 8 + 12), 256
 
 
 def measures(text=PROGRAM, blocks=32, utilisation=None):
-    outcome = Outcome(Compiled(MEMORY | {"total": 3, "peak": 2}, text), 1.0, [])
+    outcome = Outcome(Compiled(MEMORY, text), 1.0, [])
     return _measures(outcome, parse_pod("v5e:4x4"), blocks, utilisation)
 
 
@@ -98,7 +98,7 @@ def test_what_goes_between_slices_has_a_bound_of_its_own():
 frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}
 """
     text = PROGRAM.replace("  %start = (s32[]", f"{send}  %start = (s32[]")
-    outcome = Outcome(Compiled(MEMORY | {"total": 3, "peak": 2}, text), 1.0, [])
+    outcome = Outcome(Compiled(MEMORY, text), 1.0, [])
     found = _measures(outcome, parse_pod("2*v5e:4x4"), 32, None)
     assert found["bounds"]["network between slices"] == pytest.approx(256 / 3.125e9)
     assert found["bounds"]["network"] == pytest.approx(256 / 200e9)
@@ -130,7 +130,7 @@ def printed(*entries, recommended=None, **changes):
 
 
 def test_a_page_says_yes_with_the_settings_and_no_estimate_unless_asked():
-    entry = {"settings": SETTINGS, "copied_whole": [], **measures()}
+    entry = {"settings": SETTINGS, "copied_whole": [], "useful_flops": FLOPS / 2, **measures()}
     said = printed(entry, recommended=SETTINGS)
     assert (
         "yes: it fits with --mesh.data 1 --mesh.fsdp 16 --mesh.tensor 1 "
@@ -138,6 +138,8 @@ def test_a_page_says_yes_with_the_settings_and_no_estimate_unless_asked():
     )
     assert "at least" in said
     assert "by its memory" in said
+    at_most = FLOPS / 2 / 197e12 / (MOVED / 819e9)
+    assert f"mfu is at most {at_most:.2f}" in said
     assert "estimate" not in said
     entry |= {"step_seconds_estimate": 2.5, "kernels_without_flops": 3, "copied_whole": ["a", "b"]}
     said = printed(entry, recommended=SETTINGS, utilisation=0.4, meshes_not_looked_at=5)

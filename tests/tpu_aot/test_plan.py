@@ -85,6 +85,8 @@ def test_a_small_model_fits_and_every_figure_is_there(folder):
     # layer but its keys and values for one position of each.
     products = 2 * (layer + 2048 * 32 * (2 + 2)) * 16 * (1 + 16)
     assert entry["flops"] == pytest.approx(4 * products, rel=0.2)
+    # Of these four times all are useful but the second forward pass.
+    assert entry["useful_flops"] == pytest.approx(entry["flops"] * 3 / 4, rel=0.2)
     assert {"all-gather", "all-reduce"} <= set(entry["collectives"])
     assert entry["step_seconds_at_least"] == max(entry["bounds"].values())
     assert entry["step_seconds_estimate"] >= entry["step_seconds_at_least"]
