@@ -16,13 +16,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from tile import random_batch
 
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.flops import GridShape, grid_flops
 from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, make_optimizer
-from rbs_jax.shapes import GridBatch, TokenGrid
+from rbs_jax.shapes import GridBatch
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.state import init_state
@@ -30,20 +31,6 @@ from rbs_jax.train.step import make_step
 
 POLICIES = ("none", "dots", "full")
 MEGABYTE = 1e6
-
-
-def random_batch(shape: GridShape, vocab_size: int) -> GridBatch:
-    """A grid of random ids, the true suffixes on its diagonal."""
-    chance, size = np.random.default_rng(0), shape.prefixes
-    prefixes, suffixes = (
-        chance.integers(vocab_size, size=(1, size, length)).astype(np.int32)
-        for length in (shape.prefix_length, shape.suffix_length)
-    )
-    of_prefixes = np.full((1, size), shape.prefix_length, np.int32)
-    of_suffixes = np.full((1, size), shape.suffix_length, np.int32)
-    tokens = TokenGrid(prefixes, of_prefixes, suffixes, of_suffixes)
-    positive, true = np.arange(size, dtype=np.int32)[None], np.eye(size, dtype=bool)[None]
-    return GridBatch(tokens, positive, ~true)
 
 
 def compiled(config: TransformerConfig, batch: GridBatch) -> tuple[Callable[[], None], int]:
@@ -84,7 +71,8 @@ def main() -> None:
     mesh = make_mesh(MeshConfig())
     steps, memory = {}, {}
     with jax.set_mesh(mesh):
-        batch = place(IN_BATCH, random_batch(shape, config.vocab_size), mesh, 1)
+        lengths = shape.prefix_length, shape.suffix_length
+        batch = place(IN_BATCH, random_batch(shape.prefixes, lengths), mesh, 1)
         for policy in POLICIES:
             of_policy = dataclasses.replace(config, remat=policy)
             steps[policy], memory[policy] = compiled(of_policy, batch)

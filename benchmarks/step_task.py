@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.flops import keys_seen, layer_flops
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig
 
@@ -102,15 +103,13 @@ def forward_flops(
       last: of the last layer's work what is counted: the "whole", only the "keys" and
         values, or beside them only what a text's one "read" position needs.
     """
-    heads, kv_heads = (n * model.head_dim for n in (model.num_heads, model.num_kv_heads))
-    keys = 2 * model.width * 2 * kv_heads
-    rest = 2 * model.width * (2 * heads + 3 * model.mlp_width)
-    seen = length * before + length * (length + 1) / 2
-    whole = length * (keys + rest) + 4 * heads * seen
+    layer = layer_flops(model)
+    keys, rest = length * layer.keys_values, layer.query + layer.output
+    whole = keys + length * rest + layer.key * keys_seen(before, length, window=None)
     last_layer = {
         "whole": whole,
-        "keys": length * keys,
-        "read": length * keys + rest + 4 * heads * (before + length),
+        "keys": keys,
+        "read": keys + rest + layer.key * (before + length),
     }[last]
     return texts * ((model.num_layers - 1) * whole + last_layer)
 

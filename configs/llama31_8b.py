@@ -3,9 +3,9 @@
 Not run here: no weights, no accelerator. Chips, hours and what to expect are not measured.
 The learning rate is a guess, tuned on nothing. The paper has no figures for this backbone.
 
-Memory of each of 16 devices, by arithmetic alone: 7.5 GB of weights, gradients and moments,
-17.4 GB of layer inputs, and of one layer's attention several arrays of 12.9 GB where its
-float32 logits are held whole. So no v5e:4x4 (16 GB a chip): take chips with more memory.
+`rbs plan configs/llama31_8b.py --topology v5e:8x8` finds that it fits with --mesh.data 2
+--mesh.fsdp 32 --grid.grids-per-step 2 and half of a row's suffixes at a time: 13.3 of a chip's
+15.75 GiB at most, 9.3 s a step at least; and v5p:2x2x4 as it is, 7.7 s (docs/plan.md).
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download meta-llama/Llama-3.1-8B --exclude "original/*" --local-dir backbones/llama31_8b

@@ -4,10 +4,8 @@ Not run here: no weights, no accelerator. Chips, hours and what to expect are no
 The learning rate is a guess, tuned on nothing. For comparison: the paper's recipe
 (configs/paper_llama32_1b.py) is reported at 60.0 on RewardBench and 33.2 on RewardBench 2.
 
-Memory of each of 16 devices, by arithmetic alone: 1.2 GB of weights, gradients and moments,
-4.4 GB of layer inputs, and of one layer's attention several arrays of 12.9 GB where its
-float32 logits are held whole. That is more than a v5e's 16 GB: a v5e:4x4 needs attention in
-tiles, or else take chips with more memory.
+`rbs plan configs/llama32_1b.py --topology v5e:4x4` finds that it fits: 13.5 of a chip's 15.75 GiB
+at most, 2.3 s a step at least (docs/plan.md).
 
 Commands (any math texts do; `valid` and `test` need documents of several blocks):
 hf download meta-llama/Llama-3.2-1B --exclude "original/*" --local-dir backbones/llama32_1b

@@ -4,9 +4,8 @@ Not run here: no weights, no accelerator. Chips, hours and what to expect are no
 The learning rate is a guess, tuned on nothing. For comparison: the paper's recipe
 (configs/paper_llama32_3b.py) is reported at 65.6 on RewardBench and 36.2 on RewardBench 2.
 
-Memory of each of 16 devices, by arithmetic alone: 3.2 GB of weights, gradients and moments,
-11.5 GB of layer inputs, and of one layer's attention several arrays of 9.7 GB where its
-float32 logits are held whole. So no v5e:4x4 (16 GB a chip): take chips with more memory.
+`rbs plan configs/llama32_3b.py --topology v5e:4x4` finds that it fits with half of
+the rows at a time: 14.4 of a chip's 15.75 GiB at most, 7.5 s a step at least (docs/plan.md).
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download meta-llama/Llama-3.2-3B --exclude "original/*" --local-dir backbones/llama32_3b

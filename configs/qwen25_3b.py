@@ -6,9 +6,7 @@ The learning rate is a guess, tuned on nothing. For comparison: the paper's reci
 These are the paper's weights too, an instruct model; here text stays plain, without its chat
 template.
 
-Memory of each of 16 devices, by arithmetic alone: 3.1 GB of weights, gradients and moments,
-9.8 GB of layer inputs, and of one layer's attention several arrays of 6.4 GB where its
-float32 logits are held whole. So no v5e:4x4 (16 GB a chip): take chips with more memory.
+`rbs plan configs/qwen25_3b.py --topology v5e:4x4` says whether it fits, and how (docs/plan.md).
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download Qwen/Qwen2.5-3B-Instruct --local-dir backbones/qwen25_3b

@@ -3,10 +3,7 @@
 Not run here: no weights, no accelerator. Chips, hours and what to expect are not measured.
 The learning rate is a guess, tuned on nothing. The paper has no figures for this backbone.
 
-Memory of each of 16 devices, by arithmetic alone: 0.6 GB of weights, gradients and moments,
-3.8 GB of layer inputs, and of one layer's attention several arrays of 6.4 GB where its
-float32 logits are held whole. That leaves too little of a v5e's 16 GB: a v5e:4x4
-needs attention in tiles, or else take chips with more memory.
+`rbs plan configs/qwen3_0_6b.py --topology v5e:4x4` says whether it fits, and how (docs/plan.md).
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download Qwen/Qwen3-0.6B --local-dir backbones/qwen3_0_6b
