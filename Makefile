@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m "not torch and not tpu"
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not torch and not tpu"
 
 # What compares with transformers, and what compiles for TPU pods, after everything that does
 # without them.

@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--prefixes", type=int, nargs="+", default=[16, 128], help="of a grid")
     parser.add_argument("--tile", type=int, nargs=2, default=[8, 16], help="prefixes, suffixes")
     parser.add_argument("--lengths", type=int, nargs=2, default=[64, 32], help="[tokens]")
-    parser.add_argument("--loss", nargs="+", default=["bradley_terry", "infonce"])
+    losses = ["bradley_terry", "infonce"]
+    parser.add_argument("--loss", nargs="+", choices=losses, default=losses)
     parser.add_argument("--rounds", type=int, default=3, help="steps timed, after one that is not")
     args = parser.parse_args()
     ratios = {}

@@ -23,10 +23,7 @@ import dataclasses
 from llama32_1b import experiment as ours
 
 from rbs_jax.model.backbones import LLAMA31_8B
-from rbs_jax.train.heldout import HeldoutConfig
 
 experiment = dataclasses.replace(
-    ours,
-    model=dataclasses.replace(LLAMA31_8B, init="backbones/llama31_8b"),
-    heldout=HeldoutConfig(candidates=32),  # so that fsdp may be 32
+    ours, model=dataclasses.replace(LLAMA31_8B, init="backbones/llama31_8b")
 )

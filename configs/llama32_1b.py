@@ -42,6 +42,6 @@ experiment = Experiment(
     optim=OptimConfig(learning_rate=1e-5, warmup_steps=10, schedule="cosine"),  # a guess
     # 218 x 32 blocks of 1536: the paper's 11M unique tokens.
     train=TrainConfig(steps=218, log_every=1, checkpoint_every=30, best_every=30),
-    heldout=HeldoutConfig(candidates=16),
+    heldout=HeldoutConfig(candidates=32),  # so that mesh.fsdp may be 32
     mesh=MeshConfig(fsdp=16),
 )

@@ -127,7 +127,7 @@ class Plan:
     """Any field of the config, overridden for this plan."""
 
     def run(self) -> int | None:
-        from rbs_jax.files import make_folder, write_json
+        from rbs_jax.files import make_folder, refuse_unwritable, write_json
         from rbs_jax.plan.plan import plan
         from rbs_jax.plan.pod import parse_pod
         from rbs_jax.plan.report import page
@@ -140,11 +140,13 @@ class Plan:
             raise UserError(f"--meshes is {self.meshes}, it must be at least 1")
         if self.utilisation is not None and not 0 < self.utilisation <= 1:
             raise UserError(f"--utilisation is {self.utilisation}, it must be above 0, at most 1")
-        found = plan(self.experiment, parse_pod(self.topology), self.meshes, self.utilisation)
-        if self.out is not None:
+        if self.out is not None:  # compiling takes minutes, which must not be lost
             make_folder(self.out.parent)
+            refuse_unwritable(self.out)
+        found = plan(self.experiment, parse_pod(self.topology), self.meshes, self.utilisation)
+        print(page(found, str(self.config)), flush=True)
+        if self.out is not None:
             write_json(self.out, {"config": str(self.config), **found})
-        print(page(found, str(self.config)))
         return None if found["fits"] else 1
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import json
 import os
 import re
@@ -97,6 +98,20 @@ def write_atomic(path: Path, text: str) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Find out before long work that its result could not be written.
+
+    Raises:
+      UserError: it could not.
+    """
+    beside = path.with_name(path.name + ".partial")
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        beside.touch()
+        beside.unlink()
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -76,5 +76,6 @@ def attend(
     """
     letters = "GPSTKQH", "GPSTKH", "GPSTKH", "GPCKH", "GP", "GPST"
     q_GPSTKQH *= q_GPSTKQH.shape[-1] ** -0.5
-    given = q_GPSTKQH, k_GPSTKH, v_GPSTKH, prefix, prefix_lengths_GP, segments_GPST
+    before = None if prefix is None else tuple(prefix)
+    given = q_GPSTKQH, k_GPSTKH, v_GPSTKH, before, prefix_lengths_GP, segments_GPST
     return per_device(kernel, letters, "GPSTKQH", *given)

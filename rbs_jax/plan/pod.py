@@ -15,6 +15,8 @@ from jax.experimental import topologies
 from rbs_jax.errors import UserError
 from rbs_jax.plan.chips import CHIPS, Chip
 
+SLICES = 256
+"""More than anyone has joined; a slip of the finger should not look for their divisors."""
 FORM = "give CHIP:AxB, or AxBxC of a v5p, and N* before it for N slices, as in 2*v5e:4x4"
 LOG = tempfile.TemporaryDirectory(prefix="rbs-plan-", ignore_cleanup_errors=True)
 """Where this process's libtpu logs, until it ends."""
@@ -84,10 +86,10 @@ def parse_pod(text: str) -> Pod:
     chip = CHIPS[name]
     if len(shape) != chip.axes:
         raise UserError(f"--topology {text}: a slice of {name} has {chip.axes} axes; {FORM}")
-    if not 1 <= math.prod(shape) <= chip.largest or slices < 1:
+    if not 1 <= math.prod(shape) <= chip.largest or not 1 <= slices <= SLICES:
         raise UserError(
             f"--topology {text}: a slice of {name} has 1 to {chip.largest} chips, and there is at "
-            f"least one slice; {FORM}"
+            f"least one slice, {SLICES} at most; {FORM}"
         )
     return Pod(name, shape, slices)
 

@@ -47,7 +47,7 @@ HEADER = (
 def _row(entry: dict[str, Any], usable: float) -> tuple[str, ...]:
     chosen = entry["settings"]
     mesh = " x ".join(str(chosen[f"mesh.{axis}"]) for axis in ("data", "fsdp", "tensor"))
-    tile = f"{chosen['tile.prefixes']} x {chosen['tile.suffixes']}"
+    tile = " x ".join(str(value) for name, value in chosen.items() if name.startswith("tile."))
     begin = mesh, str(chosen["grid.grids_per_step"]), chosen["model.remat"], tile
     if not entry["fits"]:
         needed = "?" if entry["needed"] is None else f"{entry['needed'] / GIB:.2f}"

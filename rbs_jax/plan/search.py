@@ -123,13 +123,15 @@ def thriftier(experiment: Experiment, needed: int | None, usable: float) -> Expe
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """What a plan chooses, by the fields' names."""
-    mesh, grid = experiment.mesh, experiment.grid
-    return {
+    mesh, grid, tile = experiment.mesh, experiment.grid, experiment.tile
+    chosen = {
         "mesh.data": mesh.data,
         "mesh.fsdp": mesh.fsdp,
         "mesh.tensor": mesh.tensor,
         "grid.grids_per_step": grid.grids_per_step,
         "model.remat": experiment.model.remat,
-        "tile.prefixes": experiment.tile.prefixes or experiment.prefixes_per_update,
-        "tile.suffixes": experiment.tile.suffixes or grid.prefixes,
+        "tile.prefixes": tile.prefixes or experiment.prefixes_per_update,
     }
+    if experiment.kind is not LanguageModel:
+        chosen["tile.suffixes"] = tile.suffixes or grid.prefixes
+    return chosen

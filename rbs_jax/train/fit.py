@@ -1,5 +1,7 @@
 """The largest tile whose step fits the memory that is free, found by compiling."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -8,6 +10,7 @@ import psutil
 
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.model.language import LanguageModel
 from rbs_jax.train.step import Step
 from rbs_jax.train.tile import TileConfig
 
@@ -43,7 +46,7 @@ def fit(
     """
     if experiment.tile != TileConfig():
         return Fitted(experiment.tile, step_of(experiment.tile).lower(state, batch).compile())
-    free = free_memory()
+    free = free_memory(math.prod(dataclasses.astuple(experiment.mesh)) // jax.process_count())
     measured: tuple[int, int] | None = None
     for tile in tiles(experiment, jax.devices()[0].platform == "cpu"):
         size = area(experiment, tile)
@@ -58,8 +61,9 @@ def fit(
             continue
         measured = size, _temporaries(compiled)
         if measured[1] <= free:
+            rows = f"{tile.prefixes} prefixes with {tile.suffixes} suffixes"
             print(
-                f"tile: {tile.prefixes} prefixes with {tile.suffixes} suffixes at a time, "
+                f"tile: {rows if tile.suffixes else f'{tile.prefixes} blocks'} at a time, "
                 f"{measured[1] / GIGABYTE:.2f} GB a device beside the state, "
                 f"{free / GIGABYTE:.2f} GB allowed",
                 flush=True,
@@ -80,27 +84,31 @@ def _temporaries(compiled: Any) -> int:
     return int(stats.temp_size_in_bytes)
 
 
-def free_memory() -> int:
-    """What a step's temporaries may take on each device [bytes]."""
+def free_memory(devices: int) -> int:
+    """What a step's temporaries may take on each of a host's devices [bytes]."""
     device = jax.local_devices()[0]
     share = SHARE.get(device.platform, ELSEWHERE)
     stats = device.memory_stats()
     if device.platform == "cpu" or stats is None:
-        devices = len(jax.local_devices())
         return int(share * psutil.virtual_memory().available / devices)
     return int(share * (stats["bytes_limit"] - stats["bytes_in_use"]))
 
 
 def tiles(experiment: Experiment, on_cpu: bool) -> Iterator[TileConfig]:
-    """All that divide the grid, from the largest: whole rows first, then parts of one a device."""
-    suffixes, least = experiment.grid.prefixes, experiment.mesh.fsdp
-    grids = experiment.grid.grids_per_step // experiment.mesh.data
-    tokens_a_row = grids * suffixes * experiment.split.suffix_length // least
+    """All that divide the grid, from the largest: whole rows first, then parts of one a device.
+
+    A language model's rows are blocks, taken to be as long as the config's prefix and suffix.
+    """
+    suffixes: int | None = experiment.grid.prefixes
+    tokens, least = experiment.grid.prefixes * experiment.split.suffix_length, experiment.mesh.fsdp
+    if experiment.kind is LanguageModel:
+        suffixes, tokens = None, experiment.split.tokens_used
+    tokens_a_row = tokens * experiment.grid.grids_per_step // experiment.mesh.data // least
     for rows in _divisors(experiment.prefixes_per_update):
         slow = on_cpu and rows > least and rows * tokens_a_row > CPU_TOKENS
         if rows % least == 0 and not slow:
             yield TileConfig(rows, suffixes)
-    if experiment.objective.loss != "causal_lm":
+    if suffixes is not None:
         for some in _divisors(suffixes)[1:]:
             yield TileConfig(least, some)
 

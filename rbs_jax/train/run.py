@@ -43,7 +43,8 @@ class Run(NamedTuple):
     ) -> tuple[int, TrainState]:
         """Steps start + 1 to the last, or to an early stop; returns the steps done and the state.
 
-        Metrics are read one step late, so devices never wait for the host.
+        Metrics are read one step late, so devices never wait for the host; but on a CPU, which
+        may run a step within the call for it, so that the time of the next would be this one's.
         """
         config, path = self.experiment.train, self.out / "metrics.jsonl"
         records = [record for record in read_metrics(path) if record["step"] <= start]
@@ -56,11 +57,13 @@ class Run(NamedTuple):
         flops = step_flops(self.experiment, self.stream.work)
         peak = peak_flops(device.device_kind for device in self.mesh.devices.flat)
         clock = Clock(self.stream.work, flops, peak, start)
-        done, pending = start, None
+        done, pending, late = start, None, self.mesh.devices.flat[0].platform != "cpu"
         with Metrics(path, records, start, config.steps) as metrics:
             for done, batch in enumerate(feed, start=start + 1):
+                if pending is not None and not late:
+                    self._log(*pending, {}, metrics, clock, feed.waited)
                 state, values = self.step(state, batch)
-                if pending is not None:
+                if pending is not None and late:
                     self._log(*pending, {}, metrics, clock, feed.waited)
                 pending = done, values
                 measures = done == config.steps or done % (config.best_every or config.steps) == 0

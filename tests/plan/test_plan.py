@@ -45,6 +45,16 @@ def test_without_libtpu_one_line_says_what_to_install(monkeypatch, tmp_path, cap
     )
 
 
+@pytest.mark.parametrize("out", [".", "tiny.py/plan.json"])
+def test_a_plan_that_could_not_be_written_is_refused_before_minutes_of_work(out, tmp_path, capsys):
+    (tmp_path / "tiny.py").write_text(TINY)
+    given = ["--topology", "v5e:1x1", "--out", str(tmp_path / out)]
+    assert main(["plan", str(tmp_path / "tiny.py"), *given]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"rbs: {(tmp_path / out).parent if out != '.' else tmp_path}: cannot ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.py"]
+
+
 PROGRAM = (
     BODY.replace("STEP", "1").replace("STOP", "1000")
     + """

@@ -128,6 +128,7 @@ def test_a_pod_s_name():
         ("v5e:32x32", "1 to 256 chips"),
         ("v5e:0x4", "1 to 256 chips"),
         ("0*v5e:4x4", "at least one slice"),
+        ("257*v5e:4x4", "256 at most"),
     ],
 )
 def test_a_pod_that_cannot_be_is_refused(text, said):

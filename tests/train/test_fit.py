@@ -35,7 +35,7 @@ class Compiled(NamedTuple):
 
 def fitted(monkeypatch, free, bytes_of, experiment=GRID):
     """The tile, and those that were compiled for it."""
-    monkeypatch.setattr(fitting, "free_memory", lambda: free)
+    monkeypatch.setattr(fitting, "free_memory", lambda devices: free // devices)
     asked = []
 
     def step_of(tile):
@@ -47,6 +47,10 @@ def fitted(monkeypatch, free, bytes_of, experiment=GRID):
 
 def area(tile):
     return tile.prefixes * tile.suffixes
+
+
+def area_of_blocks(tile):
+    return tile.prefixes
 
 
 def test_whole_rows_come_first_then_parts_of_a_row():
@@ -79,7 +83,20 @@ def test_a_tile_has_a_prefix_for_every_device_and_none_of_another_update():
 
 def test_blocks_of_a_language_model_have_no_suffixes_to_tile():
     experiment = dataclasses.replace(GRID, objective=ObjectiveConfig("causal_lm"))
-    assert {tile.suffixes for tile in tiles(experiment, on_cpu=False)} == {8}
+    assert [dataclasses.astuple(tile) for tile in tiles(experiment, on_cpu=False)] == [
+        *((8, None), (4, None), (2, None), (1, None)),
+    ]
+
+
+def test_on_cpu_blocks_are_few_where_they_are_long(monkeypatch, capsys):
+    experiment = dataclasses.replace(
+        GRID,
+        split=SplitConfig(prefix_length=256, suffix_length=256),
+        objective=ObjectiveConfig("causal_lm"),
+    )
+    assert [tile.prefixes for tile in tiles(experiment, on_cpu=True)] == [4, 2, 1]
+    assert fitted(monkeypatch, 10**6, area_of_blocks, experiment)[0] == TileConfig(4)
+    assert "tile: 4 blocks at a time" in capsys.readouterr().out
 
 
 def test_the_largest_tile_that_fits_is_taken_and_said(monkeypatch, capsys):
@@ -119,7 +136,13 @@ def test_on_cpu_the_devices_share_half_of_the_free_memory(monkeypatch):
         available: int = 160
 
     monkeypatch.setattr("psutil.virtual_memory", Memory)
-    assert free_memory() == 160 // 2 // jax.local_device_count()
+    assert free_memory(devices=4) == 160 // 2 // 4
+
+
+def test_idle_devices_have_no_share(monkeypatch):
+    """Of the eight that tests simulate, the mesh has two."""
+    experiment = dataclasses.replace(GRID, mesh=MeshConfig(fsdp=2))
+    assert fitted(monkeypatch, 32, area, experiment)[0] == TileConfig(2, 8)
 
 
 @pytest.mark.parametrize(

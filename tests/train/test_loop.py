@@ -306,6 +306,25 @@ def test_on_a_known_chip_they_are_compared_with_the_peak_of_all_devices(
     assert re.search(r"step 2/2 .* pairs/s mfu \d+\.\d%", capsys.readouterr().out)
 
 
+def test_a_record_has_the_time_of_its_own_steps(experiment, tmp_path, monkeypatch):
+    """A CPU may run a step within the call for it; a checkpoint follows every second step."""
+    own = fitting.fit
+
+    def slow(*given):
+        fitted = own(*given)
+
+        def step(*state_and_batch):
+            time.sleep(0.1)
+            return jax.block_until_ready(fitted.step(*state_and_batch))
+
+        return fitted._replace(step=step)
+
+    monkeypatch.setattr("rbs_jax.train.loop.fit", slow)
+    often = dataclasses.replace(experiment.train, checkpoint_every=2, log_every=1)
+    train(dataclasses.replace(experiment, train=often), tmp_path / "run")
+    assert min(r["seconds"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl")) >= 0.1
+
+
 def run_cli(experiment, folder, out):
     config = folder / "config.py"
     config.write_text(
