@@ -5,7 +5,7 @@ The learning rate is a guess, tuned on nothing. For comparison: the paper's reci
 (configs/paper_llama32_1b.py) is reported at 60.0 on RewardBench and 33.2 on RewardBench 2.
 
 `rbs plan configs/llama32_1b.py --topology v5e:4x4` finds that it fits: 13.5 of a chip's 15.75 GiB
-at most, 2.3 s a step at least (docs/plan.md).
+at most, 2.5 s a step at least (docs/plan.md).
 
 Commands (any math texts do; `valid` and `test` need documents of several blocks):
 hf download meta-llama/Llama-3.2-1B --exclude "original/*" --local-dir backbones/llama32_1b

@@ -93,6 +93,18 @@ def abstract_batch(experiment: Experiment, texts: Texts, mesh: Mesh) -> Any:
     return jax.tree.map(place, letters, batch)
 
 
+def lower_step(
+    experiment: Experiment, texts: Texts, devices: Sequence[jax.Device]
+) -> jax.stages.Lowered:
+    """The step on the experiment's mesh of these devices, all of them, ready to be compiled."""
+    mesh = mesh_of(experiment.mesh, devices)
+    with jax.set_mesh(mesh):
+        optim, tile = experiment.optim, experiment.tile
+        made = make_step(_optimizer(experiment), experiment.objective, optim, tile)
+        step = cast(jax.stages.Wrapped, made)
+        return step.lower(abstract_state(experiment, mesh), abstract_batch(experiment, texts, mesh))
+
+
 def compile_step(experiment: Experiment, texts: Texts, devices: Sequence[jax.Device]) -> Outcome:
     """Compile the step on the experiment's mesh of these devices, all of them.
 
@@ -101,21 +113,15 @@ def compile_step(experiment: Experiment, texts: Texts, devices: Sequence[jax.Dev
         read.
     """
     began, seen = time.perf_counter(), len(_warnings())
-    mesh = mesh_of(experiment.mesh, devices)
     result: Compiled | TooLarge
-    with jax.set_mesh(mesh):
-        optim, tile = experiment.optim, experiment.tile
-        made = make_step(_optimizer(experiment), experiment.objective, optim, tile)
-        step = cast(jax.stages.Wrapped, made)
-        arguments = abstract_state(experiment, mesh), abstract_batch(experiment, texts, mesh)
-        try:
-            compiled = step.lower(*arguments).compile()
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            result = too_large(str(error))
-        else:
-            result = Compiled(_memory(compiled), compiled.as_text() or "")
+    try:
+        compiled = lower_step(experiment, texts, devices).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        result = too_large(str(error))
+    else:
+        result = Compiled(_memory(compiled), compiled.as_text() or "")
     if not any(load_libtpu().iterdir()):
         raise RuntimeError("libtpu logs elsewhere: it was loaded before its log was set")
     return Outcome(result, time.perf_counter() - began, _warnings()[seen:])
