@@ -24,7 +24,7 @@ test-all: test
 	$(MAKE) $(VENV)/.installed-tpu
 	PYTHONPATH=$(CURDIR)/$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
 
-# Speed beside the alternatives, in one run each; half an hour on 2 CPU cores that do nothing else.
+# Speed beside the alternatives, in one run each; more than an hour on 2 CPU cores that do nothing else.
 benchmarks: $(VENV)/.installed-benchmarks
 	$(VENV)/bin/python benchmarks/step.py
 	$(VENV)/bin/python benchmarks/score.py

@@ -79,7 +79,7 @@ def fit(
 def _temporaries(compiled: Any) -> int:
     """What a compiled step holds at most beside its arguments [bytes a device]."""
     stats = compiled.memory_analysis()
-    if jax.devices()[0].platform == "tpu":  # whose temporaries count what shares memory twice
+    if jax.devices()[0].platform == "tpu":  # whose temporaries may exceed what it has
         return int(stats.peak_memory_in_bytes - stats.argument_size_in_bytes)
     return int(stats.temp_size_in_bytes)
 
