@@ -1,17 +1,17 @@
 """Real prose that every installation already has: the docstrings of installed packages."""
 
 import ast
-import signal
 import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
 from pathlib import Path
+
+from rbs_jax.data.processes import processes
 
 SHORTEST = 400
 """Docstrings with fewer characters say little [characters]."""
+FILES = 64
+"""Files that a process reads at a time."""
 
 
 def installed_packages() -> list[str]:
@@ -39,39 +39,19 @@ def read_docstrings(packages: Mapping[str, Sequence[str]]) -> dict[str, list[str
         name: [f for package in own for f in package_files(package)]
         for name, own in packages.items()
     }
-    # Processes are spawned: a fork of a process that runs jax can deadlock.
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_silently) as pool:
-        try:
-            with _interrupts_held():
-                found = {name: pool.map(_of_file, own, chunksize=64) for name, own in files.items()}
-            return {
-                name: list(dict.fromkeys(text for texts in own for text in texts))
-                for name, own in found.items()
-            }
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # else the pool reads all that is left
-            raise
+    with processes() as submit:
+        parts = {
+            name: [submit(_of_files, own[at : at + FILES]) for at in range(0, len(own), FILES)]
+            for name, own in files.items()
+        }
+        return {
+            name: list(dict.fromkeys(text for part in own for text in part.result()))
+            for name, own in parts.items()
+        }
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Holds back Ctrl-C here, and in processes started here for good."""
-    resource_tracker.ensure_running()  # its start would let Ctrl-C through again
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _end_silently() -> None:
-    """A worker's answer to Ctrl-C, also to one held back while it started."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _of_file(file: Path) -> list[str]:
-    return list(_docstrings(file))
+def _of_files(files: Sequence[Path]) -> list[str]:
+    return [text for file in files for text in _docstrings(file)]
 
 
 def _docstrings(file: Path) -> Iterator[str]:
