@@ -10,7 +10,7 @@ import rbs_jax
 ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
-    {"files"},
+    {"files", "storage"},
     {"sharding", "chips"},
     {"data", "model", "objective", "optim"},
     {"convert"},
@@ -80,7 +80,7 @@ def test_there_is_no_cycle():
 
 def test_the_data_room_imports_no_jax():
     for module, path in modules():
-        if room(module) in {"data", "shapes", "errors", "files"}:
+        if room(module) in {"data", "shapes", "errors", "files", "storage"}:
             heavy = {name.split(".")[0] for name in imports(path)} & {
                 "jax",
                 "jaxlib",
