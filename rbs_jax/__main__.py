@@ -12,7 +12,7 @@ from types import FrameType
 
 LEFT = {
     "quickstart": "the same command goes on from the last checkpoint",
-    "prepare": "a corpus is written whole or not at all",
+    "prepare": "the same command goes on from the last shard",
     "train": "the same command goes on from the last checkpoint",
     "plan": "a plan is written whole or not at all",
     "score": "scores are written whole or not at all",

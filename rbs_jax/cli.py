@@ -12,6 +12,8 @@ from pathlib import Path
 import tyro
 
 from rbs_jax.commands import COMMANDS, Command
+from rbs_jax.config_file import load_value
+from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
@@ -67,6 +69,9 @@ def parse(args: Sequence[str]) -> Command:
     default = None
     if name in ("train", "plan") and config is not None:  # its values are all options' defaults
         default = COMMANDS[name](config, experiment=load_experiment(config))
+    if name == "prepare" and config is not None:
+        recipe = load_value(config, "recipe", Recipe)
+        default = COMMANDS[name]((str(config),), tyro.MISSING, recipe=recipe)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import tyro
 from tyro.conf import Positional
 
+from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
 
@@ -42,40 +43,40 @@ class Quickstart:
 class Prepare:
     """Turn text into a corpus of fixed-length blocks of ids."""
 
-    sources: Positional[tuple[str, ...]]
-    """.jsonl, .jsonl.gz, .jsonl.zst, .parquet and .txt files, folders of them, or globs."""
-    tokenizer: str
-    """A tokenizer.json, the folder that holds one (a corpus or a run does), or train:VOCAB."""
-    out: Path
-    """The corpus's folder; must not exist."""
-    block_length: int = 128
-    """Ids of a block, at least prefix + suffix [tokens]."""
-    text_field: str = "text"
-    """The .jsonl field or .parquet column that holds a document's text; a .txt file is one."""
+    what: Positional[tuple[str, ...]]
+    """SOURCE...: files, folders or globs of them, local or in a bucket; or a RECIPE.py that defines
+    `recipe = Recipe(...)`."""
+    out: str
+    """The corpus's folder, a path or a URL (s3://, gs://); must not exist."""
     strict: bool = False
-    """Refuse the first document that cannot be read, instead of leaving it out."""
+    """Refuse the first document or file that cannot be read, instead of leaving it out."""
+    workers: int | None = None
+    """Processes; None for one a core."""
+    beam: str | None = None
+    """Options of a Beam pipeline whose workers do the work, as "--runner=DataflowRunner ..."."""
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
+    """Any field of the recipe."""
 
     def run(self) -> None:
         from rbs_jax.prepare import prepare
 
-        if not self.sources:
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers is {self.workers}, it must be at least 1")
+        recipe = self.recipe
+        if not (len(self.what) == 1 and self.what[0].endswith(".py")):
+            recipe = dataclasses.replace(recipe, sources=(*self.what, *recipe.sources))
+        if not recipe.sources:
             raise UserError("rbs prepare: no SOURCE given")
-        made = prepare(
-            self.sources,
-            self.tokenizer,
-            self.out,
-            self.block_length,
-            self.text_field,
-            self.strict,
-        )
-        if lost := made.unreadable_document_count:
+        made = prepare(recipe, self.out, self.strict, self.workers, self.beam)
+        left_out = ", ".join(f"{count} {why}" for why, count in made.left_out.items()) or "none"
+        if made.broken_files:
             print(
-                f"rbs: left out {lost} documents that cannot be read; --strict refuses them",
+                f"rbs: {len(made.broken_files)} files could not be read to their end; "
+                "--strict refuses them",
                 file=sys.stderr,
             )
         print(
-            f"{self.out}: {made.document_count} documents "
-            f"({made.empty_document_count} empty and {lost} unreadable ones left out), "
+            f"{self.out}: {made.document_count} documents (left out: {left_out}), "
             f"{made.block_count} blocks of {made.block_length} tokens, "
             f"{made.token_count} tokens ({made.dropped_token_count} left over), "
             f"vocabulary {made.vocab_size}, fingerprint {made.fingerprint[:12]}"

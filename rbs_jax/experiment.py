@@ -1,16 +1,12 @@
 """A run as one typed value: the sum of the small configs, from a python file, to and from JSON."""
 
-import contextlib
 import dataclasses
 import difflib
-import runpy
-import sys
-import traceback
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rbs_jax.config_file import load_value
 from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.template import TemplateConfig
@@ -193,36 +189,7 @@ def load_experiment(path: Path) -> Experiment:
     Raises:
       UserError: no such file, the file fails, or it defines no Experiment.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such config file")
-    try:
-        with _siblings_of(path):
-            value = runpy.run_path(str(path)).get("experiment")
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to mend
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        line = lines[-1] if lines else getattr(error, "lineno", None)  # a SyntaxError's own
-        where = f"{path}:{line}" if line else f"{path}"
-        message = " ".join(str(error).split())
-        raise UserError(f"{where}: {type(error).__name__}: {message}") from error
-    if not isinstance(value, Experiment):
-        raise UserError(f"{path}: defines no `experiment = Experiment(...)`")
-    return value
-
-
-@contextlib.contextmanager
-def _siblings_of(path: Path) -> Iterator[None]:
-    """Lets a file import those beside it; none stays, so another folder's may have its name."""
-    folder, search, loaded = path.resolve().parent, sys.path[:], set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path[:] = search
-        for name in set(sys.modules) - loaded:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and Path(file).parent == folder:
-                del sys.modules[name]
+    return load_value(path, "experiment", Experiment)
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def system_error(error: Exception) -> OSError | None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Names `path` where the file system refuses a write, which by itself names no file.
 
     Raises:

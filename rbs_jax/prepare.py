@@ -1,69 +1,218 @@
-"""`rbs prepare`: text files to a corpus."""
+"""`rbs prepare`: documents to a corpus, in many processes, resumable at every shard.
 
-from collections.abc import Iterable, Sequence
+While it is made, a corpus in a local folder is called OUT.partial, and one in a bucket has no
+manifest.json. Its work/ holds plan.json and a note of each finished shard.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from rbs_jax.data.corpus import write_corpus
+from rbs_jax.data.corpus import finish
+from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.manifest import Manifest
-from rbs_jax.data.sources import Unreadable, find_files, read_documents, refuse
+from rbs_jax.data.parts import Part, cut_shards, list_parts
+from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
+from rbs_jax.data.sources import find_files
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.files import refuse_existing
+from rbs_jax.experiment import differences
+from rbs_jax.files import make_folder, refuse_existing, writing
+from rbs_jax.storage import is_remote, names_in, put, put_text, read_text, remove
+from rbs_jax.workers import run
 
 TRAIN = "train:"
+LEARNT_DOCUMENTS = 1_000_000
+"""A tokenizer is learnt from the first documents alone where there are more."""
+READERS = 16
+"""Notes read at once."""
 
 
 def prepare(
-    sources: Sequence[str],
-    tokenizer: str,
-    out: Path,
-    block_length: int,
-    text_field: str,
+    recipe: Recipe,
+    out: str,
     strict: bool = False,
+    workers: int | None = None,
+    beam: str | None = None,
 ) -> Manifest:
-    """Tokenise, pack and write the documents of `sources` as a corpus.
+    """Make a corpus of documents; the same call goes on with what an earlier one has begun.
 
-    Documents that cannot be read are left out; the first few are named on stderr,
-    all are counted in the manifest.
+    In order:
+      1. find the files, and cut them into parts and the fixed list of shards;
+      2. load or learn the tokenizer;
+      3. write every shard that is not finished;
+      4. describe them in the manifest, and give the corpus its name.
+    The corpus is the same whatever the number of workers, or of interruptions.
 
     Args:
-      sources: .jsonl, .jsonl.gz, .jsonl.zst, .parquet and .txt files, folders of
-        them, globs.
-      tokenizer: a tokenizer.json, the folder that holds one (a corpus or a run
-        does), or train:VOCAB to learn VOCAB ids from the sources.
-      out: the corpus's folder; must not exist.
-      block_length: ids of a block, at least prefix + suffix [tokens].
-      text_field: the .jsonl field or .parquet column that holds the text.
-      strict: refuse the first document that cannot be read.
+      recipe: sources, tokenizer, filters, blocks.
+      out: the corpus's folder, a path or a URL; must not exist.
+      strict: refuse the first document or file that cannot be read, instead of leaving it out.
+      workers: processes; None for one a core.
+      beam: options of a Beam pipeline that does the work instead of processes here.
 
     Raises:
-      UserError: a file cannot be read, or no document can, with file, line and field.
+      UserError: a file cannot be read, or no document can, with file, line and field; or
+        `out` holds something else.
     """
-    refuse_existing(out)
-    files = find_files(sources)
-    unreadable = Unreadable()
-    if tokenizer.startswith(TRAIN):
-        leave_out = refuse if strict else unreadable.leave_out
-        tokens = _train(tokenizer, read_documents(files, text_field, leave_out))
-        unreadable = Unreadable(shown=0)  # those shown are met again
+    out = out.rstrip("/")
+    left_out = LeftOut(strict)
+    _refuse_finished(out)
+    parts = list_parts(find_files(recipe.sources), recipe, left_out.broken_file)
+    with _begun(out, recipe, parts) as folder:
+        tokens = _tokenizer(recipe, parts, folder, strict)
+        tasks = _tasks(recipe, parts, folder, tokens, strict)
+        run(make_shard, tasks, "writing shards", workers, beam)
+        manifest = _describe(tasks, tokens, left_out)
+    for line in [*left_out.broken, *left_out.named]:
+        print(line, file=sys.stderr)
+    return manifest
+
+
+def _refuse_finished(out: str) -> None:
+    if not is_remote(out):
+        return refuse_existing(Path(out))
+    there = set(names_in(out))
+    if "manifest.json" in there or (there and WORK not in there):
+        raise UserError(f"{out}: already exists; give another --out or remove it first")
+    return None
+
+
+@contextmanager
+def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
+    """The folder that becomes the corpus: left for the next run if any shard is finished.
+
+    Raises:
+      UserError: it holds what another recipe or other files have begun.
+    """
+    folder = out if is_remote(out) else f"{out}.partial"
+    if not is_remote(out):
+        make_folder(Path(out).parent)
+    plan = _plan(recipe, parts)
+    with writing(folder):
+        before = read_text(f"{folder}/{WORK}/plan.json")
+        if before is None:
+            remove(folder)
+            put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
+        elif changed := differences(json.loads(before), plan):
+            raise UserError(
+                f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
+                "give another --out or remove it"
+            )
+        else:
+            print(f"going on in {folder}", flush=True)
+        try:
+            yield folder
+        except BaseException:
+            if not any(name.startswith("shard-") for name in names_in(f"{folder}/{WORK}")):
+                remove(folder)
+            raise
+        _name(folder, out)
+
+
+def _name(folder: str, out: str) -> None:
+    """Take away the traces of the work; a local corpus gets its name."""
+    if is_remote(out):
+        remove(f"{folder}/{WORK}")
+        return
+    for path in Path(folder).iterdir():
+        if path.name == WORK or path.name.endswith(".partial"):  # what a kill has left
+            shutil.rmtree(path)
+    os.replace(folder, out)
+
+
+def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:
+    """What decides every byte of a corpus, but for its tokenizer."""
+    listed = json.dumps([part._asdict() for part in parts]).encode()
+    return {"recipe": recipe.to_json(), "sources": hashlib.sha256(listed).hexdigest()}
+
+
+def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool) -> Tokens:
+    """The tokenizer, kept in the folder: what is learnt once is learnt."""
+    if not recipe.tokenizer:
+        raise UserError("no tokenizer: give --tokenizer with a file, a folder or train:VOCAB")
+    if not recipe.tokenizer.startswith(TRAIN):
+        tokens = load_tokens(Path(recipe.tokenizer))
+    elif not is_remote(folder) and Path(folder, "tokenizer.json").exists():
+        return load_tokens(Path(folder))
     else:
-        tokens = load_tokens(Path(tokenizer))
-    settings: dict[str, object] = {
-        # A file name need not be UTF-8, a manifest must.
-        "sources": [str(file).encode("utf-8", "backslashreplace").decode() for file in files],
-        "text_field": text_field,
-        "tokenizer": tokenizer,
-    }
-    documents = read_documents(files, text_field, refuse if strict else unreadable.leave_out)
-    return write_corpus(documents, out, tokens, block_length, settings, unreadable)
+        tokens = _learn(recipe, parts, strict)
+    with tempfile.TemporaryDirectory() as local:
+        tokens.save(Path(local))
+        for file in sorted(Path(local).iterdir(), reverse=True):  # tokenizer.json last
+            _place(file, f"{folder}/{file.name}")
+    return tokens
 
 
-def _train(tokenizer: str, documents: Iterable[str]) -> Tokens:
-    size = tokenizer.removeprefix(TRAIN)
+def _place(file: Path, to: str) -> None:
+    if is_remote(to):
+        put(file, to)
+    else:
+        shutil.move(file, to)
+
+
+def _learn(recipe: Recipe, parts: Sequence[Part], strict: bool) -> Tokens:
+    size = recipe.tokenizer.removeprefix(TRAIN)
     if not size.isdecimal() or len(size) > 8:
         raise UserError(
-            f"--tokenizer {tokenizer}: expected train:VOCAB with a number of ids, as train:8192"
+            f"--tokenizer {recipe.tokenizer}: expected train:VOCAB with a number of ids, as "
+            "train:8192"
         )
+    unread = LeftOut(strict)  # met again when they are packed
+    texts = (document.text for part in parts for document in read_part(part, recipe, unread))
     # In a thread, since the library answers Ctrl-C only when it is done.
-    return ThreadPoolExecutor(1).submit(train_tokens, documents, int(size)).result()
+    learning = ThreadPoolExecutor(1).submit(
+        train_tokens, islice(texts, LEARNT_DOCUMENTS), int(size)
+    )
+    return learning.result()
+
+
+def _tasks(
+    recipe: Recipe, parts: Sequence[Part], folder: str, tokens: Tokens, strict: bool
+) -> list[ShardTask]:
+    shards = cut_shards(parts, recipe.shuffle_seed)
+    return [
+        ShardTask(
+            *(index, len(shards), tuple(own), {}, recipe, folder, tokens.sha256, strict),
+        )
+        for index, own in enumerate(shards)
+    ]
+
+
+def _describe(tasks: Sequence[ShardTask], tokens: Tokens, left_out: LeftOut) -> Manifest:
+    """Write the manifest and what TFDS reads, from the notes of all shards."""
+    recipe, folder = tasks[0].recipe, tasks[0].folder
+    with ThreadPoolExecutor(READERS) as pool:
+        notes = list(pool.map(finished, tasks))
+    for _, own in notes:
+        left_out.add(own)
+    describe = functools.partial(
+        finish,
+        shards=[shard for shard, _ in notes],
+        tokens=tokens,
+        block_length=recipe.block_length,
+        settings=recipe.to_json(),
+        left_out=left_out.counts,
+        broken=left_out.broken,
+        unreadable=left_out.named,
+        overlap=recipe.overlap,
+    )
+    if not is_remote(folder):
+        return describe(Path(folder))
+    with tempfile.TemporaryDirectory() as local:
+        manifest = describe(Path(local))
+        files = sorted(Path(local).iterdir(), key=lambda file: file.name == "manifest.json")
+        for file in files:  # the manifest last: with it the corpus is there
+            put(file, f"{folder}/{file.name}")
+    return manifest

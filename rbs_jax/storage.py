@@ -1,6 +1,8 @@
 """Files by path or URL: local ones, and buckets (s3://, gs://) through fsspec."""
 
 import errno
+import io
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,12 @@ import fsspec
 from rbs_jax.errors import UserError
 
 Result = TypeVar("Result")
+
+
+class Unreachable(UserError):
+    """A bucket that does not answer, however often it is asked: nothing is left out for it."""
+
+
 TRIES = 4
 """How often what a network refuses is tried."""
 PAUSE = 0.5
@@ -40,13 +48,52 @@ def open_file(path: str) -> BinaryIO:
     """A file to read and to seek in; a remote one is fetched block by block.
 
     Raises:
-      OSError: it is not there, or cannot be reached.
+      OSError: it is not there.
+      Unreachable: its bucket does not answer, at any read.
     """
     if not is_remote(path):
         return Path(path).open("rb")
-    fs, name = filesystem(path)
-    options = {"block_size": BLOCK, "cache_type": "readahead"}
-    return cast(BinaryIO, retried(lambda: fs.open(name, "rb", **options)))
+    return cast(BinaryIO, io.BufferedReader(_Remote(path, size_of(path)), BLOCK))
+
+
+class _Remote(io.RawIOBase):
+    """A file in a bucket; each read asks for its own bytes, and again where that fails."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url, self._size, self._at = url, size, 0
+        self._fs, self._name = filesystem(url)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As files do."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer as far as the file goes.
+
+        Raises:
+          Unreachable: the bucket does not give what it holds.
+        """
+        stop = min(self._at + len(buffer), self._size)
+        if self._at >= stop:
+            return 0
+        try:
+            read = retried(lambda: self._fs.cat_file(self._name, start=self._at, end=stop))
+        except OSError as error:
+            raise Unreachable(
+                f"{self._url}: cannot be reached at byte {self._at}, tried {TRIES} times: "
+                f"{error}; the same command goes on from here"
+            ) from error
+        buffer[: len(read)] = read
+        self._at += len(read)
+        return len(read)
 
 
 def size_of(path: str) -> int:
@@ -114,3 +161,71 @@ def retried(call: Callable[[], Result]) -> Result:
                 raise OSError(f"{type(error).__name__}: {error}") from error
         time.sleep(PAUSE * 2**attempt)
     raise AssertionError
+
+
+def read_text(path: str) -> str | None:
+    """What a small text file holds; None where there is none.
+
+    Raises:
+      OSError: it cannot be reached.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read().decode("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def put(file: Path, to: str) -> None:
+    """Move a local file to its place; whoever looks there sees the whole file or none.
+
+    Raises:
+      OSError: it cannot be written there.
+    """
+    if is_remote(to):
+        upload(file, to)
+        file.unlink()
+    else:
+        Path(to).parent.mkdir(parents=True, exist_ok=True)
+        file.replace(to)
+
+
+def put_text(text: str, to: str) -> None:
+    """Write a small text file, whole or not at all.
+
+    Raises:
+      OSError: it cannot be written there.
+    """
+    local = None if is_remote(to) else Path(to).parent
+    if local is not None:
+        local.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=local, suffix=".partial") as folder:
+        file = Path(folder) / "text"
+        file.write_text(text, encoding="utf-8")
+        put(file, to)
+
+
+def remove(folder: str) -> None:
+    """Delete a folder with all it holds, if it is there.
+
+    Raises:
+      OSError: it cannot be deleted.
+    """
+    fs, name = filesystem(folder)
+    if retried(lambda: fs.exists(name)):
+        retried(lambda: fs.rm(name, recursive=True))
+
+
+def names_in(folder: str) -> list[str]:
+    """What a folder holds, by name, sorted; nothing where it is not there.
+
+    Raises:
+      OSError: it cannot be reached.
+    """
+    fs, name = filesystem(folder)
+    fs.invalidate_cache()
+    try:
+        found = retried(lambda: fs.ls(name, detail=False))
+    except FileNotFoundError:
+        return []
+    return sorted(path.rstrip("/").rpartition("/")[2] for path in found)

@@ -10,10 +10,11 @@ import rbs_jax
 ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
-    {"files", "storage"},
+    {"files", "storage", "config_file"},
     {"sharding", "chips"},
     {"data", "model", "objective", "optim"},
     {"convert"},
+    {"workers", "beam"},
     {"experiment", "prepare", "train"},
     {"score", "eval", "export", "plan"},
     {"quickstart", "commands", "cli", "__main__", "__init__"},

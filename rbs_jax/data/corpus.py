@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,15 +21,19 @@ from tensorflow_datasets.core import example_serializer
 
 from rbs_jax.data.blocks import pack
 from rbs_jax.data.manifest import NAME, SPLIT, Manifest, shard_name
-from rbs_jax.data.sources import Unreadable, in_batches
+from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.tokens import Tokens
 from rbs_jax.errors import UserError
 from rbs_jax.files import whole_folder, write_json
 
 SHARD_CHARACTERS = 16_000_000
-"""Text a shard holds at least, but for the last [characters]."""
+"""Text a shard holds at least, but for the last, where documents are at hand [characters]."""
 ENCODE_DOCUMENTS = 512
-"""Documents tokenised in one call."""
+ENCODE_CHARACTERS = 1_000_000
+"""Documents tokenised in one call: so many, or of so much text [characters]."""
+NUMBERS = 2**32
+"""Documents are numbered from this times their shard's number, so that shards need not know how
+many there are before them."""
 
 
 class Shard(NamedTuple):
@@ -37,7 +41,6 @@ class Shard(NamedTuple):
 
     blocks: int
     documents: int
-    empty_documents: int
     tokens: int
     """Ids of all documents and their ends, the dropped remainder included."""
     dropped_tokens: int
@@ -57,37 +60,41 @@ def _features(block_length: int) -> tfds.features.FeaturesDict:
 
 
 def write_shard(
-    documents: Iterable[str], path: Path, tokens: Tokens, block_length: int, first_document: int
+    documents: Iterable[str],
+    path: Path,
+    tokens: Tokens,
+    block_length: int,
+    index: int,
+    overlap: int = 0,
 ) -> Shard:
     """Tokenise, pack and write one shard, beside its place first, then renamed.
 
     Args:
-      documents: texts; those without any are counted and left out.
+      documents: texts.
       path: the ArrayRecord file.
       tokens: turns text into ids.
       block_length: ids of a block [tokens].
-      first_document: number of the shard's first document in the corpus.
+      index: the shard's number in the corpus.
+      overlap: ids that a block shares with the one before it [tokens].
 
     Raises:
       OSError: the file system refuses a write.
     """
     features = _features(block_length)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    digest, counts = hashlib.sha256(), {"documents": 0, "empty": 0, "tokens": 0, "blocks": 0}
+    digest, counts = hashlib.sha256(), {"documents": 0, "tokens": 0, "blocks": 0}
 
     def encoded() -> Iterator[list[int]]:
-        for texts in in_batches(documents, ENCODE_DOCUMENTS):
-            full = [text for text in texts if text.strip()]
-            counts["empty"] += len(texts) - len(full)
-            counts["documents"] += len(full)
-            for ids in tokens.encode(full):
+        for texts in _encode_batches(documents):
+            counts["documents"] += len(texts)
+            for ids in tokens.encode(texts):
                 counts["tokens"] += len(ids) + 1
                 yield ids
 
     partial = path.with_name(path.name + ".partial")
     # Groups of one record make every block reachable without decoding its neighbours.
     writer = ArrayRecordWriter(str(partial), "group_size:1")
-    for block in pack(encoded(), first_document, block_length, tokens.end_id):
+    for block in pack(encoded(), index * NUMBERS, block_length, tokens.end_id, overlap):
         span = np.array([block.first_document, block.last_document], np.int64)
         digest.update(block.tokens.tobytes() + span.tobytes())
         example = features.encode_example({"tokens": block.tokens, "documents": span})
@@ -98,23 +105,30 @@ def write_shard(
     except RuntimeError as error:  # its way to say what the file system refused, at any write
         raise OSError(str(error)) from error
     os.replace(partial, path)
+    used = counts["blocks"] * (block_length - overlap) + (overlap if counts["blocks"] else 0)
     return Shard(
-        blocks=counts["blocks"],
-        documents=counts["documents"],
-        empty_documents=counts["empty"],
-        tokens=counts["tokens"],
-        dropped_tokens=counts["tokens"] - counts["blocks"] * block_length,
+        **counts,
+        dropped_tokens=counts["tokens"] - used,
         bytes=path.stat().st_size,
         sha256=digest.hexdigest(),
     )
 
 
-def _cut_shards(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Runs of whole documents of at least SHARD_CHARACTERS, the last of what remains.
+def _encode_batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in documents:
+        batch.append(text)
+        size += len(text)
+        if len(batch) == ENCODE_DOCUMENTS or size >= ENCODE_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
-    Where a shard ends depends on the documents alone, so the list of shards is
-    fixed before anything is written.
-    """
+
+def _cut_shards(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Runs of whole documents of at least SHARD_CHARACTERS, the last of what remains."""
     shard: list[str] = []
     size = 0
     for text in documents:
@@ -132,10 +146,9 @@ def write_corpus(
     out: Path,
     tokens: Tokens,
     block_length: int,
-    settings: dict[str, object],
-    unreadable: Unreadable | None = None,
+    settings: dict[str, Any],
 ) -> Manifest:
-    """Write a whole corpus folder: beside its place first, then renamed.
+    """Write a whole corpus folder of documents at hand: beside its place first, then renamed.
 
     Args:
       documents: texts; those without any are counted and left out.
@@ -143,84 +156,103 @@ def write_corpus(
       tokens: turns text into ids.
       block_length: ids of a block [tokens].
       settings: how it is made, for the manifest.
-      unreadable: what was left out, once `documents` is read to its end.
 
     Raises:
       UserError: `out` exists or cannot be written, no document has text, or there
         is not one whole block.
     """
-    if block_length < 2:
-        raise UserError(
-            f"block length {block_length}: a block needs a prefix and a suffix, at least 2 ids"
-        )
+    length = Recipe(block_length=block_length).block_length
+    empty = 0
+
+    def with_text() -> Iterator[str]:
+        nonlocal empty
+        for text in documents:
+            if text.strip():
+                yield text
+            else:
+                empty += 1
+
     with whole_folder(out) as folder:
-        return _write(documents, folder, tokens, block_length, settings, unreadable or Unreadable())
+        shards = [
+            write_shard(texts, folder / f"shard-{index:05d}", tokens, length, index)
+            for index, texts in enumerate(_cut_shards(with_text()))
+        ]
+        for index in range(len(shards)):
+            name = shard_name(index, len(shards))
+            os.replace(folder / f"shard-{index:05d}", folder / name)
+        return finish(folder, shards, tokens, length, settings, {"empty": empty} if empty else {})
 
 
-def _write(
-    documents: Iterable[str],
+def finish(
     folder: Path,
-    tokens: Tokens,
-    block_length: int,
-    settings: dict[str, object],
-    unreadable: Unreadable,
-) -> Manifest:
-    shards: list[Shard] = []
-    for texts in _cut_shards(documents):
-        first = sum(shard.documents for shard in shards)
-        path = folder / f"shard-{len(shards):05d}"
-        shards.append(write_shard(texts, path, tokens, block_length, first))
-    manifest = _manifest(shards, tokens, block_length, settings, unreadable)
-    _write_tfds(folder, shards, block_length)
-    tokens.save(folder)
-    write_json(folder / "manifest.json", dataclasses.asdict(manifest))
-    return manifest
-
-
-def _manifest(
     shards: Sequence[Shard],
     tokens: Tokens,
     block_length: int,
-    settings: dict[str, object],
-    unreadable: Unreadable,
+    settings: dict[str, Any],
+    left_out: dict[str, int],
+    broken: Sequence[str] = (),
+    unreadable: Sequence[str] = (),
+    overlap: int = 0,
 ) -> Manifest:
+    """Describe shards that are written, as a corpus.
+
+    Args:
+      folder: where the descriptions go.
+      shards: what was written, in order.
+      tokens: what turned text into ids.
+      block_length: ids of a block [tokens].
+      settings: how it is made.
+      left_out: documents that were not taken, by reason.
+      broken: files that could not be read to their end, and why.
+      unreadable: the first documents that could not be read, and why.
+      overlap: ids that a block shares with the one before it [tokens].
+
+    Raises:
+      UserError: no document has text, or there is not one whole block.
+    """
     blocks, documents = sum(s.blocks for s in shards), sum(s.documents for s in shards)
     if not documents:
-        lost = f"; {unreadable.count} cannot be read, the first: {unreadable.first}"
-        raise UserError(f"the sources hold no document with text{lost if unreadable.count else ''}")
+        why = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        why = f"; left out: {why}" if why else ""
+        first = [*broken, *unreadable][:1]
+        why += f"; the first that cannot be read: {first[0]}" if first else ""
+        raise UserError(f"the sources hold no document with text{why}")
     if not blocks:
         raise UserError(
             f"the sources hold {sum(s.tokens for s in shards)} tokens in {len(shards)} shards, "
             f"not one block of {block_length}; add text or lower --block-length"
         )
     parts = [tokens.sha256, str(block_length), *(shard.sha256 for shard in shards)]
-    return Manifest(
+    manifest = Manifest(
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         block_length=block_length,
+        overlap=overlap,
         block_count=blocks,
         token_count=blocks * block_length,
         dropped_token_count=sum(shard.dropped_tokens for shard in shards),
         document_count=documents,
-        empty_document_count=sum(shard.empty_documents for shard in shards),
-        unreadable_document_count=unreadable.count,
+        left_out=dict(sorted(left_out.items())),
+        broken_files=tuple(broken),
         vocab_size=tokens.vocab_size,
         tokenizer_sha256=tokens.sha256,
         end_of_document=tokens.end,
         settings=settings,
         shards=tuple(shard._asdict() for shard in shards),
     )
+    _write_tfds(folder, shards, block_length)
+    tokens.save(folder)
+    write_json(folder / "manifest.json", dataclasses.asdict(manifest))
+    return manifest
 
 
 def _write_tfds(folder: Path, shards: Sequence[Shard], block_length: int) -> None:
-    """Name the shards as TFDS expects, and describe them to it."""
+    """Describe the shards to TFDS."""
     template = tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(folder),
         dataset_name=NAME,
         split=SPLIT,
         filetype_suffix="array_record",
     )
-    for index in range(len(shards)):
-        os.replace(folder / f"shard-{index:05d}", folder / shard_name(index, len(shards)))
     split_info = tfds.core.SplitInfo(
         name=SPLIT,
         shard_lengths=[shard.blocks for shard in shards],

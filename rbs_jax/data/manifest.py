@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from rbs_jax.errors import UserError
 
@@ -23,6 +24,8 @@ class Manifest:
     """Hash of all blocks, the tokenizer and the block length: equal corpora, equal fingerprint."""
     block_length: int
     """Ids of a block [tokens]."""
+    overlap: int
+    """Ids that a block shares with the one before it [tokens]."""
     block_count: int
     token_count: int
     """Ids in blocks [tokens]."""
@@ -30,16 +33,18 @@ class Manifest:
     """Ids left over at the end of a shard [tokens]."""
     document_count: int
     """Documents with text."""
-    empty_document_count: int
-    """Documents without text, left out."""
+    left_out: dict[str, int]
+    """Documents that were not taken, by reason: empty, unreadable, url, score, short, long,
+    duplicate, near_duplicate, contaminated."""
+    broken_files: tuple[str, ...]
+    """Files that could not be read, or not to their end, and why: what they lost is not known."""
     vocab_size: int
     tokenizer_sha256: str
     end_of_document: str
-    settings: dict[str, object]
-    """How it was made: the sources' names, the text field, whatever else the maker notes."""
-    shards: tuple[dict[str, object], ...] = ()
-    unreadable_document_count: int = 0
-    """Documents that could not be read, and files without any, left out."""
+    settings: dict[str, Any]
+    """How it was made: the recipe, or whatever else the maker notes."""
+    shards: tuple[dict[str, Any], ...]
+    """What each shard holds, in order: blocks, documents, tokens, bytes and a hash."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -53,6 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{folder}: no corpus here (no manifest.json); make one with `rbs prepare`")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**fields | {"shards": tuple(fields["shards"])})
+        lists = {name: tuple(fields[name]) for name in ("shards", "broken_files")}
+        return Manifest(**fields | lists)
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: not a manifest of this version: {error}") from error

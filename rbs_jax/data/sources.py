@@ -1,24 +1,17 @@
-"""Where documents come from: .jsonl, .parquet and .txt files, folders of them, globs."""
+"""Where text comes from: files of many kinds, folders of them, globs, local or in a bucket."""
 
 import glob
-import io
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import pyarrow as pa
-
-from rbs_jax.data.lines import Line, read_lines
-from rbs_jax.data.parquet import read_column
+from rbs_jax.data.lines import LONGEST, Line, read_lines
 from rbs_jax.errors import UserError
+from rbs_jax.storage import filesystem, is_remote, retried
 
 Item = TypeVar("Item")
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt")
-SHOWN = 3
-"""Unreadable documents that are named; the rest are counted."""
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt", ".array_record")
 
 
 class Record(NamedTuple):
@@ -29,30 +22,27 @@ class Record(NamedTuple):
     """`file:line`, for messages."""
 
 
-def find_files(sources: Iterable[str]) -> list[Path]:
+def find_files(sources: Iterable[str]) -> list[str]:
     """The files that sources name: files as they are, folders searched below, globs expanded.
 
     Order follows the sources; inside a folder or glob, files are sorted. A file
     named twice is read once.
 
+    Args:
+      sources: paths, or URLs of buckets.
+
     Raises:
       UserError: a source names nothing, or a file of a kind we cannot read.
     """
-    files: list[Path] = []
+    files: list[str] = []
     for source in sources:
         if not source:
             raise UserError("an empty name stands among the sources")
-        path = Path(source)
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
-        elif path.is_file():
-            found = [path]
-        else:
-            found = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())
+        found = _find_remote(source) if is_remote(source) else _find_local(source)
         if not found:
             raise UserError(f"{source}: no such file, and no {', '.join(SUFFIXES)} file below it")
         for file in found:
-            if not file.name.endswith(SUFFIXES):
+            if not can_read(file):
                 raise UserError(
                     f"{file}: cannot read this kind of file, only {', '.join(SUFFIXES)}"
                 )
@@ -60,16 +50,55 @@ def find_files(sources: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def read_jsonl(path: Path) -> Iterator[Record]:
+def can_read(file: str) -> bool:
+    """Whether a file's name is of a kind that is read; TFDS numbers its shards behind the kind."""
+    name = file.rpartition("/")[2]
+    return name.endswith(SUFFIXES) or ".array_record-" in name
+
+
+def _find_local(source: str) -> list[str]:
+    path = Path(source)
+    if path.is_dir():
+        return sorted(str(p) for p in path.rglob("*") if p.is_file() and can_read(p.name))
+    if path.is_file():
+        return [str(path)]
+    return sorted(p for p in glob.glob(source, recursive=True) if Path(p).is_file())
+
+
+def _find_remote(source: str) -> list[str]:
+    fs, name = filesystem(source)
+    try:
+        fs.invalidate_cache()
+        if glob.has_magic(name):
+            found = retried(lambda: [f for f in fs.glob(name) if not fs.isdir(f)])
+        elif retried(lambda: fs.isdir(name)):
+            found = [file for file in retried(lambda: fs.find(name)) if can_read(file)]
+        else:
+            found = [name] if retried(lambda: fs.exists(name)) else []
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{source}: cannot be listed: {error}") from error
+    return sorted(fs.unstrip_protocol(file) for file in found)
+
+
+def read_jsonl(path: Path | str) -> Iterator[Record]:
     """The objects of a .jsonl file, plain or compressed, one a line; blank lines are skipped.
 
     Raises:
       UserError: the file is missing or broken, or a line is no JSON object, with its number.
     """
-    return map(_parse_object, read_lines(path))
+    return map(parse_object, read_lines(str(path)))
 
 
-def _parse_object(line: Line) -> Record:
+def parse_object(line: Line) -> Record:
+    """The JSON object of a line.
+
+    Raises:
+      UserError: it is none, with its number.
+    """
+    if line.content is None:
+        raise UserError(f"{line.where}: longer than the {LONGEST} bytes that a line may have")
     try:
         fields = json.loads(line.content.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -79,96 +108,6 @@ def _parse_object(line: Line) -> Record:
     if not isinstance(fields, dict):
         raise UserError(f"{line.where}: expected a JSON object, found {type(fields).__name__}")
     return Record(fields, line.where)
-
-
-def refuse(reason: UserError) -> None:
-    """What becomes of an unreadable document where nothing may be left out: the error is raised."""
-    raise reason
-
-
-class Unreadable:
-    """Counts the documents that cannot be read and are left out; the first few go to stderr."""
-
-    def __init__(self, shown: int = SHOWN) -> None:
-        """Start at none; the first `shown` of them are printed."""
-        self.count = 0
-        self.first: UserError | None = None
-        self._shown = shown
-
-    def leave_out(self, reason: UserError) -> None:
-        """Count one document."""
-        self.count += 1
-        self.first = self.first or reason
-        if self.count <= self._shown:
-            print(reason, file=sys.stderr)
-
-
-def read_documents(
-    files: Iterable[Path], text_field: str, leave_out: Callable[[UserError], None] = refuse
-) -> Iterator[str]:
-    """The text of every document: one a line of a .jsonl, a row of a .parquet, one a .txt file.
-
-    Args:
-      files: what `find_files` found.
-      text_field: the field or column that holds the text.
-      leave_out: told of every document that cannot be read, and of every file without any.
-
-    Raises:
-      UserError: a whole file cannot be read: an unknown number of documents would be lost.
-    """
-    for path in files:
-        nothing = True
-        for read in _documents_of(path, text_field):
-            nothing = False
-            try:
-                text = read()
-            except UserError as reason:
-                leave_out(reason)
-            else:
-                yield text
-        if nothing:
-            leave_out(UserError(f"{path}: holds no document"))
-
-
-def _documents_of(path: Path, field: str) -> Iterator[Callable[[], str]]:
-    """A call for each document, which raises UserError where this one cannot be read.
-
-    Raises:
-      UserError: the file cannot be read on from here.
-    """
-    if path.name.endswith(".txt"):
-        yield partial(_read_text, _content(path), path)
-    elif path.name.endswith(".parquet"):
-        for row, value in enumerate(read_column(path, field), start=1):
-            yield partial(_text_of_cell, value, f"{path}:row {row}: field {field!r}")
-    else:
-        for line in read_lines(path):
-            yield partial(_text_of_line, line, field)
-
-
-def _text_of_line(line: Line, field: str) -> str:
-    return text_of(_parse_object(line), field)
-
-
-def _text_of_cell(cell: pa.Scalar, what: str) -> str:
-    try:
-        return checked_text(cell.as_py(), what)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{what} is not UTF-8 at byte {error.start}") from error
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _read_text(content: bytes, path: Path) -> str:
-    try:
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
 def text_of(record: Record, field: str) -> str:

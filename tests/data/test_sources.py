@@ -7,25 +7,18 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from rbs_jax.data.sources import Unreadable, find_files, read_documents, read_jsonl
+from rbs_jax.data.documents import LeftOut, read_part
+from rbs_jax.data.parts import Part
+from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.sources import read_jsonl
 from rbs_jax.errors import UserError
+from tests.data.reading import counted, documents
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def documents(*sources, field="text"):
-    return list(read_documents(find_files(sources), field))
-
-
-def counted(*sources, field="text"):
-    """The documents, and the first reasons and the number of those left out."""
-    unreadable = Unreadable()
-    texts = list(read_documents(find_files(sources), field, unreadable.leave_out))
-    return texts, unreadable
 
 
 def write_parquet(path, column, name="text", **options):
@@ -117,7 +110,7 @@ def test_a_bad_line_is_named_by_file_and_number(folder, line, message):
 
 def test_the_text_field_can_have_another_name(folder):
     (folder / "a.jsonl").write_text('{"text": 1, "body": "one"}\n')
-    assert documents("a.jsonl", field="body") == ["one"]
+    assert documents("a.jsonl", text_field="body") == ["one"]
 
 
 def test_a_text_file_that_is_not_utf8_is_refused(folder):
@@ -174,7 +167,7 @@ def test_a_zstd_window_of_any_size_is_read(folder):
 def test_a_broken_zstd_file_is_refused(folder, damage, message):
     (folder / "a.jsonl.zst").write_bytes(damage(zstandard.compress(LINES)))
     with says(f"a.jsonl.zst: {message}"):
-        counted("a.jsonl.zst")
+        documents("a.jsonl.zst")
 
 
 # parquet
@@ -206,7 +199,8 @@ def test_a_large_row_group_is_never_held_whole(folder):
     write_parquet(folder / "a.parquet", texts, use_dictionary=False, compression="none")
     before = pa.total_allocated_bytes()
     most = 0
-    for _ in read_documents([folder / "a.parquet"], "text"):
+    part = Part("a.parquet", 0, None, 0)
+    for _ in read_part(part, Recipe(), LeftOut()):
         most = max(most, pa.total_allocated_bytes() - before)
     assert most < 15_000_000  # of 40 million
 
@@ -233,7 +227,7 @@ def test_only_the_text_column_is_read(folder):
 def test_a_parquet_file_without_a_text_column_is_refused(folder, column, field, message):
     write_parquet(folder / "a.parquet", column)
     with says(f"a.parquet: {message}"):
-        counted("a.parquet", field=field)
+        documents("a.parquet", text_field=field)
 
 
 @pytest.mark.parametrize(
@@ -248,16 +242,16 @@ def test_a_parquet_file_without_a_text_column_is_refused(folder, column, field, 
 def test_a_broken_parquet_file_is_refused(folder, damage):
     write_parquet(folder / "a.parquet", [f"row {index}" for index in range(100)])
     (folder / "a.parquet").write_bytes(damage((folder / "a.parquet").read_bytes()))
-    with says("a.parquet: cannot be read after row 0: "):
-        counted("a.parquet")
+    with says("a.parquet: cannot be read"):
+        documents("a.parquet")
 
 
-def test_cells_that_are_no_text_are_left_out(folder, capsys):
+def test_cells_that_are_no_text_are_left_out(folder):
     not_utf8 = pa.array([b"one", b"tw\xff", None, b"four"]).cast(pa.string(), safe=False)
     write_parquet(folder / "a.parquet", not_utf8)
-    texts, unreadable = counted("a.parquet")
-    assert (texts, unreadable.count) == (["one", "four"], 2)
-    assert capsys.readouterr().err.splitlines() == [
+    texts, left_out = counted("a.parquet")
+    assert (texts, left_out.counts) == (["one", "four"], {"unreadable": 2})
+    assert left_out.named == [
         "a.parquet:row 2: field 'text' is not UTF-8 at byte 2",
         "a.parquet:row 3: field 'text' is NoneType, not a string",
     ]
@@ -266,18 +260,20 @@ def test_cells_that_are_no_text_are_left_out(folder, capsys):
 # What is left out
 
 
-def test_good_documents_around_unreadable_ones_come_through(folder, capsys):
+def test_good_documents_around_unreadable_ones_come_through(folder):
     bad = ['{"text": 3}', "{", "[]", '{"body": 1}', '{"text": "\\ud800"}', '{"text": null}']
     good = ['{"text": "good"}'] * 7
     lines = [line for pair in zip(good, bad, strict=False) for line in pair]
     (folder / "a.jsonl").write_text("\n".join([*lines, good[-1]]))
     (folder / "b.txt").write_bytes(b"\xff")
     (folder / "c.txt").write_text("whole")
-    texts, unreadable = counted("a.jsonl", "b.txt", "c.txt")
-    assert (texts, unreadable.count) == (["good"] * 7 + ["whole"], 7)
-    said = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[0] for line in said] == ["a.jsonl:2", "a.jsonl:4", "a.jsonl:6"]
-    assert said[0] == str(unreadable.first)
+    texts, left_out = counted("a.jsonl", "b.txt", "c.txt")
+    assert (texts, left_out.counts) == (["good"] * 7 + ["whole"], {"unreadable": 7})
+    assert [line.split(": ")[0] for line in left_out.named] == [
+        "a.jsonl:2",
+        "a.jsonl:4",
+        "a.jsonl:6",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -298,20 +294,18 @@ def test_a_file_without_documents_is_left_out_as_unreadable(folder, name, conten
     else:
         (folder / name).write_bytes(content)
     (folder / "good.txt").write_text("good")
-    texts, unreadable = counted("good.txt", name)
-    assert (texts, unreadable.count, str(unreadable.first)) == (
-        ["good"],
-        1,
-        f"{name}: holds no document",
-    )
+    texts, left_out = counted("good.txt", name)
+    assert (texts, left_out.counts) == (["good"], {"unreadable": 1})
+    assert left_out.named == [f"{name}: holds no document"]
     with says(f"{name}: holds no document"):
         documents("good.txt", name)
 
 
-def test_what_is_lost_to_an_unknown_amount_is_never_left_out(folder):
+def test_what_a_broken_file_holds_before_its_fault_is_taken_and_the_file_named(folder):
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES)[:-8])
-    with says("a.jsonl.gz: cannot be read after line 1000: "):
-        counted("a.jsonl.gz")
-    (folder / "b.jsonl").mkdir()
-    with says("b.jsonl: cannot be read after line 0: "):
-        list(read_documents([folder.relative_to(folder) / "b.jsonl"], "text", print))
+    write_parquet(folder / "c.parquet", ["no text here"], name="body")
+    write_parquet(folder / "d.parquet", ["two"])
+    texts, left_out = counted("a.jsonl.gz", "c.parquet", "d.parquet")
+    assert texts == ["one"] * 1000 + ["two"]
+    assert not left_out.counts
+    assert [line.split(":")[0] for line in left_out.broken] == ["c.parquet", "a.jsonl.gz"]

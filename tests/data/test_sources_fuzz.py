@@ -8,14 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import zstandard
+from array_record.python.array_record_module import ArrayRecordWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from rbs_jax.data.sources import SUFFIXES, Unreadable, find_files, read_documents
+from rbs_jax.data.sources import SUFFIXES
 from rbs_jax.errors import UserError
+from tests.data.reading import counted, documents
 
-TEXTS = ["one", "zwei ü", "three\nlines\n", "", "x" * 300]
+TEXTS = ["one", "zwei ü", "three\nlines\n", "four", "x" * 300]
 GOOD = [json.dumps({"id": index, "text": text}).encode() for index, text in enumerate(TEXTS)]
 LINES = b"\n".join(GOOD)
 
@@ -28,32 +30,33 @@ def write_valid(path):
         path.write_bytes(gzip.compress(LINES, mtime=0))
     elif path.suffix == ".zst":
         path.write_bytes(zstandard.compress(LINES) * 2)
+    elif path.suffix == ".array_record":
+        writer = ArrayRecordWriter(str(path), "group_size:2")
+        for line in GOOD:
+            writer.write(line)
+        writer.close()
     else:
         path.write_bytes(LINES)
 
 
 def read(name, content):
-    """The documents and the number left out, or None where the file was refused in one line."""
+    """The documents, the number left out, and whether the file was read to its end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        unreadable = Unreadable(shown=0)
-        try:
-            texts = list(read_documents(find_files([str(path)]), "text", unreadable.leave_out))
-        except UserError as error:
-            refused = str(error)
+        texts, left_out = counted(str(path))
+        for reason in (*left_out.broken, *left_out.named):
+            assert len(reason.splitlines()) == 1
+            assert reason.startswith(str(path))
+        assert texts or left_out.counts or left_out.broken
+        if left_out.broken or left_out.named:
+            with pytest.raises(UserError):
+                documents(str(path))
         else:
-            refused = None
-        for reason in (refused, unreadable.first):
-            if reason is not None:
-                assert len(str(reason).splitlines()) == 1
-                assert str(reason).startswith(str(path))
-        if refused is not None:
-            return None
-        assert texts or unreadable.count
+            assert documents(str(path)) == texts
         for text in texts:
             text.encode("utf-8")
-        return texts, unreadable.count
+        return texts, left_out
 
 
 @pytest.fixture(scope="module")
@@ -117,4 +120,4 @@ def test_good_lines_around_bad_ones_come_through(suffix, bad, chance):
     packed = {".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.compress}.get(suffix, bytes)
     texts, left_out = read("a" + suffix, packed(content))
     assert texts == [TEXTS[index] for index in order if index < len(TEXTS)]
-    assert left_out == sum(1 for line in bad if line.strip())
+    assert left_out.counts.total() == sum(1 for line in bad if line.strip())
