@@ -134,7 +134,7 @@ def _name(folder: str, out: str) -> None:
 
 def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:
     """What decides every byte of a corpus, but for its tokenizer."""
-    listed = json.dumps([part._asdict() for part in parts]).encode()
+    listed = json.dumps([part._asdict() for part in parts]).encode("utf-8", "surrogateescape")
     return {"recipe": recipe.to_json(), "sources": hashlib.sha256(listed).hexdigest()}
 
 

@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from tqdm import tqdm
 
 from rbs_jax.data.processes import processes
 
 
+@runtime_checkable
 class Sized(Protocol):
     """A task that knows how much work it is."""
 

@@ -98,7 +98,8 @@ def write_shard(
         span = np.array([block.first_document, block.last_document], np.int64)
         digest.update(block.tokens.tobytes() + span.tobytes())
         example = features.encode_example({"tokens": block.tokens, "documents": span})
-        writer.write(serializer.serialize_example(example))
+        # Else the fields' order, and so the file's bytes, differ from process to process.
+        writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
         counts["blocks"] += 1
     try:
         writer.close()

@@ -78,7 +78,7 @@ def make_shard(task: ShardTask) -> LeftOut:
         texts = (document.text for document in _documents(task, left_out))
         shard = write_shard(texts, path, tokens, recipe.block_length, task.index, recipe.overlap)
         put(path, f"{task.folder}/{name}")
-        note = {"shard": shard._asdict(), "left_out": dataclasses.asdict(left_out)}
+        note = {"shard": shard._asdict(), "left_out": vars(left_out)}
         put_text(json.dumps(note), task.note)
     return left_out
 

@@ -137,7 +137,9 @@ class Tokens:
         """
         write_atomic(folder / "tokenizer.json", self._tokenizer.to_str(pretty=True))
         form = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        write_json(folder / "tokenizer_config.json", {**form, **self.special_tokens})
+        write_json(
+            folder / "tokenizer_config.json", form | dict(sorted(self.special_tokens.items()))
+        )
         template = folder / "chat_template.jinja"
         if self.chat_template is not None:
             write_atomic(template, self.chat_template)

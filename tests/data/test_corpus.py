@@ -26,9 +26,9 @@ def test_a_corpus_reads_back_to_the_packed_blocks(tmp_path, texts, tokens, small
     manifest = write_corpus(texts, tmp_path / "out", tokens, 8, {})
     assert len(manifest.shards) > 2
     expected, first = [], 0
-    for shard in manifest.shards:
+    for index, shard in enumerate(manifest.shards):
         own = texts[first : first + shard["documents"]]
-        expected += pack(tokens.encode(own), first, 8, tokens.end_id)
+        expected += pack(tokens.encode(own), index * 2**32, 8, tokens.end_id)
         first += len(own)
     assert first == len(texts)
 
@@ -79,7 +79,7 @@ def test_the_manifest_counts_every_token_once(tmp_path, texts, tokens, small_sha
 def test_documents_without_text_are_counted_and_left_out(tmp_path, texts, tokens):
     with_empty = ["", *texts[:5], " \n\t", *texts[5:], "\n"]
     manifest = write_corpus(with_empty, tmp_path / "with", tokens, 8, {})
-    assert (manifest.document_count, manifest.empty_document_count) == (len(texts), 3)
+    assert (manifest.document_count, manifest.left_out) == (len(texts), {"empty": 3})
     assert manifest.fingerprint == write_corpus(texts, tmp_path / "no", tokens, 8, {}).fingerprint
 
 
@@ -151,9 +151,9 @@ def test_nothing_is_left_behind_where_a_source_fails_midway(tmp_path, texts, tok
     ("documents", "block_length", "message"),
     [
         (["a few words"], 100, "not one block of 100; add text or lower --block-length"),
-        (["", " "], 8, "no document with text"),
+        (["", " "], 8, "no document with text; left out: 2 empty$"),
         ([], 8, "no document with text"),
-        (["a few words"], 1, "block length 1: a block needs a prefix and a suffix"),
+        (["a few words"], 1, "block_length is 1: a block needs a prefix and a suffix"),
     ],
 )
 def test_a_corpus_without_a_block_is_refused(tmp_path, tokens, documents, block_length, message):
