@@ -69,12 +69,13 @@ class Prepare:
             raise UserError("rbs prepare: no SOURCE given")
         made = prepare(recipe, self.out, self.strict, self.workers, self.beam)
         left_out = ", ".join(f"{count} {why}" for why, count in made.left_out.items()) or "none"
-        if made.broken_files:
-            print(
-                f"rbs: {len(made.broken_files)} files could not be read to their end; "
-                "--strict refuses them",
-                file=sys.stderr,
-            )
+        lost, broken = made.left_out.get("unreadable", 0), len(made.broken_files)
+        for count, what in [
+            (lost, f"left out {lost} documents that cannot be read"),
+            (broken, f"{broken} files cannot be read to their end, which may hold more"),
+        ]:
+            if count:
+                print(f"rbs: {what}; --strict refuses them", file=sys.stderr)
         print(
             f"{self.out}: {made.document_count} documents (left out: {left_out}), "
             f"{made.block_count} blocks of {made.block_length} tokens, "

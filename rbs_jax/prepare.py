@@ -18,11 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rbs_jax.data.corpus import finish
+from rbs_jax.data.corpus import EmptyCorpus, finish
 from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.manifest import Manifest
 from rbs_jax.data.parts import Part, cut_shards, list_parts
-from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
@@ -74,7 +74,7 @@ def prepare(
         tokens = _tokenizer(recipe, parts, folder, strict)
         tasks = _tasks(recipe, parts, folder, tokens, strict)
         run(make_shard, tasks, "writing shards", workers, beam)
-        manifest = _describe(tasks, tokens, left_out)
+        manifest = _describe(tasks, parts, tokens, left_out)
     for line in [*left_out.broken, *left_out.named]:
         print(line, file=sys.stderr)
     return manifest
@@ -114,8 +114,10 @@ def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
             print(f"going on in {folder}", flush=True)
         try:
             yield folder
-        except BaseException:
-            if not any(name.startswith("shard-") for name in names_in(f"{folder}/{WORK}")):
+        except BaseException as error:
+            if isinstance(error, EmptyCorpus) or not any(
+                name.startswith("shard-") for name in names_in(f"{folder}/{WORK}")
+            ):
                 remove(folder)
             raise
         _name(folder, out)
@@ -190,9 +192,12 @@ def _tasks(
     ]
 
 
-def _describe(tasks: Sequence[ShardTask], tokens: Tokens, left_out: LeftOut) -> Manifest:
+def _describe(
+    tasks: Sequence[ShardTask], parts: Sequence[Part], tokens: Tokens, left_out: LeftOut
+) -> Manifest:
     """Write the manifest and what TFDS reads, from the notes of all shards."""
     recipe, folder = tasks[0].recipe, tasks[0].folder
+    files = dict.fromkeys(part.file for part in parts)
     with ThreadPoolExecutor(READERS) as pool:
         notes = list(pool.map(finished, tasks))
     for _, own in notes:
@@ -202,7 +207,7 @@ def _describe(tasks: Sequence[ShardTask], tokens: Tokens, left_out: LeftOut) -> 
         shards=[shard for shard, _ in notes],
         tokens=tokens,
         block_length=recipe.block_length,
-        settings=recipe.to_json(),
+        settings=recipe.to_json() | {"files": [printable(file) for file in files]},
         left_out=left_out.counts,
         broken=left_out.broken,
         unreadable=left_out.named,

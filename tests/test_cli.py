@@ -63,9 +63,7 @@ def prepare(out, *, text="good.jsonl", tokenizer="train:300", block_length=4):
 @pytest.fixture
 def corpus(capsys):
     assert main(prepare("corpus")) == 0
-    assert capsys.readouterr().out.startswith(
-        "corpus: 3 documents (0 empty and 0 unreadable ones left out)"
-    )
+    assert capsys.readouterr().out.startswith("corpus: 3 documents (left out: none)")
     return "corpus"
 
 
@@ -234,7 +232,7 @@ def test_unreadable_documents_are_named_once_and_counted(folder, corpus, capsys,
     assert [line.split(": ")[0] for line in more] == ["bad.jsonl:2", "bad.jsonl:3", "rbs"]
     assert more[-1] == "rbs: left out 5 documents that cannot be read; --strict refuses them"
     manifest = read_manifest(folder / "out")
-    assert (manifest.document_count, manifest.unreadable_document_count) == (6, 5)
+    assert (manifest.document_count, manifest.left_out) == (6, {"unreadable": 5})
     # What is left out leaves no trace in the blocks.
     (folder / "bad.jsonl").write_text(TEXT)
     assert main(prepare("again", text="*.jsonl", tokenizer=tokenizer)) == 0
@@ -246,7 +244,8 @@ def test_where_no_document_can_be_read_the_first_reason_is_said(folder, corpus, 
     (folder / "bad.jsonl").write_text('{"body": "words"}\n' * 2)
     assert main(prepare("out", text="bad.jsonl", tokenizer=tokenizer)) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "rbs: the sources hold no document with text; 2 cannot be read, the first: "
+        "rbs: the sources hold no document with text; left out: 2 unreadable; the first that "
+        "cannot be read: "
         "bad.jsonl:1: no field 'text'; fields here: 'body'"
     )
     assert not (folder / "out").exists()
@@ -255,14 +254,14 @@ def test_where_no_document_can_be_read_the_first_reason_is_said(folder, corpus, 
 def test_a_file_name_need_not_be_utf8(folder):
     (folder / os.fsdecode(b"\xff.jsonl")).write_text(TEXT)
     assert main(prepare("out", text="*.jsonl")) == 0
-    assert read_manifest(folder / "out").settings["sources"] == ["good.jsonl", "\\udcff.jsonl"]
+    assert read_manifest(folder / "out").settings["files"] == ["good.jsonl", "\\udcff.jsonl"]
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"text": "missing.jsonl"}, "missing.jsonl: no such file"),
-        ({"text": "tiny.py"}, "tiny.py: cannot read this kind of file"),
+        ({"text": "tiny.py"}, "tiny.py: defines no `recipe = Recipe(...)`"),
         ({"tokenizer": "missing.json"}, "missing.json: no such tokenizer"),
         ({"tokenizer": "good.jsonl"}, "good.jsonl: not a Hugging Face tokenizer"),
         ({"tokenizer": "train:few"}, "--tokenizer train:few: expected train:VOCAB"),

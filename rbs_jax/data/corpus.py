@@ -36,6 +36,10 @@ NUMBERS = 2**32
 many there are before them."""
 
 
+class EmptyCorpus(UserError):
+    """There is nothing to make a corpus of."""
+
+
 class Shard(NamedTuple):
     """What `write_shard` wrote."""
 
@@ -209,7 +213,7 @@ def finish(
       overlap: ids that a block shares with the one before it [tokens].
 
     Raises:
-      UserError: no document has text, or there is not one whole block.
+      EmptyCorpus: no document has text, or there is not one whole block.
     """
     blocks, documents = sum(s.blocks for s in shards), sum(s.documents for s in shards)
     if not documents:
@@ -217,9 +221,9 @@ def finish(
         why = f"; left out: {why}" if why else ""
         first = [*broken, *unreadable][:1]
         why += f"; the first that cannot be read: {first[0]}" if first else ""
-        raise UserError(f"the sources hold no document with text{why}")
+        raise EmptyCorpus(f"the sources hold no document with text{why}")
     if not blocks:
-        raise UserError(
+        raise EmptyCorpus(
             f"the sources hold {sum(s.tokens for s in shards)} tokens in {len(shards)} shards, "
             f"not one block of {block_length}; add text or lower --block-length"
         )

@@ -87,10 +87,13 @@ class Recipe:
         return {what: field for what, field in wanted.items() if field is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest. A file name need not be UTF-8, a manifest must."""
+        """For the manifest."""
         fields = dataclasses.asdict(self)
         for name in ("sources", "benchmarks"):
-            fields[name] = [
-                file.encode("utf-8", "backslashreplace").decode() for file in fields[name]
-            ]
+            fields[name] = [printable(file) for file in fields[name]]
         return fields
+
+
+def printable(file: str) -> str:
+    """A file's name, which need not be UTF-8, as text that is."""
+    return file.encode("utf-8", "backslashreplace").decode()
