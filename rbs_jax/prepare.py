@@ -4,6 +4,7 @@ While it is made, a corpus in a local folder is called OUT.partial, and one in a
 manifest.json. Its work/ holds plan.json and a note of each finished shard.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -18,18 +19,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rbs_jax.data.benchmarks import NAME as BENCHMARKS
+from rbs_jax.data.benchmarks import write_runs
 from rbs_jax.data.corpus import EmptyCorpus, finish
 from rbs_jax.data.documents import LeftOut, read_part
+from rbs_jax.data.drops import Dropped, decide
 from rbs_jax.data.manifest import Manifest
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
+from rbs_jax.data.survey import SurveyTask, survey_shard
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import differences
 from rbs_jax.files import make_folder, refuse_existing, writing
-from rbs_jax.storage import is_remote, names_in, put, put_text, read_text, remove
+from rbs_jax.storage import exists, is_remote, names_in, put, put_text, read_text, remove
 from rbs_jax.workers import run
 
 TRAIN = "train:"
@@ -51,8 +56,9 @@ def prepare(
     In order:
       1. find the files, and cut them into parts and the fixed list of shards;
       2. load or learn the tokenizer;
-      3. write every shard that is not finished;
-      4. describe them in the manifest, and give the corpus its name.
+      3. look for what repeats other documents or benchmarks, where the recipe asks;
+      4. write every shard that is not finished;
+      5. describe them in the manifest, and give the corpus its name.
     The corpus is the same whatever the number of workers, or of interruptions.
 
     Args:
@@ -73,6 +79,12 @@ def prepare(
     with _begun(out, recipe, parts) as folder:
         tokens = _tokenizer(recipe, parts, folder, strict)
         tasks = _tasks(recipe, parts, folder, tokens, strict)
+        if recipe.surveys:
+            dropped = _survey(tasks, workers, beam)
+            tasks = [
+                dataclasses.replace(task, dropped=own)
+                for task, own in zip(tasks, dropped, strict=True)
+            ]
         run(make_shard, tasks, "writing shards", workers, beam)
         manifest = _describe(tasks, parts, tokens, left_out)
     for line in [*left_out.broken, *left_out.named]:
@@ -153,15 +165,8 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
     with tempfile.TemporaryDirectory() as local:
         tokens.save(Path(local))
         for file in sorted(Path(local).iterdir(), reverse=True):  # tokenizer.json last
-            _place(file, f"{folder}/{file.name}")
+            put(file, f"{folder}/{file.name}")
     return tokens
-
-
-def _place(file: Path, to: str) -> None:
-    if is_remote(to):
-        put(file, to)
-    else:
-        shutil.move(file, to)
 
 
 def _learn(recipe: Recipe, parts: Sequence[Part], strict: bool) -> Tokens:
@@ -192,6 +197,17 @@ def _tasks(
     ]
 
 
+def _survey(tasks: Sequence[ShardTask], workers: int | None, beam: str | None) -> list[Dropped]:
+    """What to leave out of each shard, found in a pass over all documents."""
+    recipe, folder = tasks[0].recipe, tasks[0].folder
+    work = f"{folder}/{WORK}"
+    if recipe.benchmarks and not exists(f"{work}/{BENCHMARKS}"):
+        write_runs(recipe.benchmarks, work)
+    looks = [SurveyTask(task.index, task.parts, recipe, work, task.strict) for task in tasks]
+    run(survey_shard, looks, "looking for duplicates and benchmarks", workers, beam)
+    return decide(looks, folder)
+
+
 def _describe(
     tasks: Sequence[ShardTask], parts: Sequence[Part], tokens: Tokens, left_out: LeftOut
 ) -> Manifest:
@@ -217,7 +233,7 @@ def _describe(
         return describe(Path(folder))
     with tempfile.TemporaryDirectory() as local:
         manifest = describe(Path(local))
-        files = sorted(Path(local).iterdir(), key=lambda file: file.name == "manifest.json")
-        for file in files:  # the manifest last: with it the corpus is there
+        written = sorted(Path(local).iterdir(), key=lambda file: file.name == "manifest.json")
+        for file in written:  # the manifest last: with it the corpus is there
             put(file, f"{folder}/{file.name}")
     return manifest

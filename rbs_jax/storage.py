@@ -2,9 +2,11 @@
 
 import errno
 import io
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -132,6 +134,22 @@ def download(url: str, to: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+@contextmanager
+def fetched(path: str) -> Iterator[Path]:
+    """A local file, or a copy of a remote one for as long as the `with` lasts.
+
+    Raises:
+      OSError: it is not there, cannot be reached, or the disk refuses it.
+    """
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / path.rpartition("/")[2]
+        download(path, local)
+        yield local
+
+
 def upload(file: Path, url: str) -> None:
     """Copy a local file to a URL; buckets show an object once it is whole.
 
@@ -187,7 +205,9 @@ def put(file: Path, to: str) -> None:
         file.unlink()
     else:
         Path(to).parent.mkdir(parents=True, exist_ok=True)
-        file.replace(to)
+        beside = Path(f"{to}.partial")
+        shutil.move(file, beside)  # which may be from another disk
+        beside.replace(to)
 
 
 def put_text(text: str, to: str) -> None:

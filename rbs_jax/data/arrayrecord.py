@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from rbs_jax.errors import UserError
-from rbs_jax.storage import download, exists, is_remote
+from rbs_jax.storage import download, exists, fetched, is_remote
 
 FEATURES = ("features.json", "dataset_info.json")
 """What lies beside the files of a TFDS data set and says what their records are."""
@@ -112,14 +112,10 @@ def _info(folder: str) -> Any:
 
 @contextmanager
 def _opened(file: str) -> Iterator[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = file
-        if is_remote(file):  # the library reads local files alone
-            path = f"{folder}/records"
-            download(file, Path(path))
-        if not Path(path).is_file():
+    with fetched(file) as path:  # the library reads local files alone
+        if not path.is_file():
             raise UserError(f"{file}: no such file")
-        reader = ArrayRecordReader(path)
+        reader = ArrayRecordReader(str(path))
         if not reader.ok():  # and close() would raise
             raise UserError(f"{file}: not an ArrayRecord file, or cut short")
         try:

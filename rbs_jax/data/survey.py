@@ -1,0 +1,130 @@
+"""The look at a shard's documents before they are packed, by whoever works on it."""
+
+import dataclasses
+import functools
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8, UInt32
+
+from rbs_jax.data.benchmarks import read_runs
+from rbs_jax.data.decontaminate import BenchmarkRuns
+from rbs_jax.data.documents import LeftOut, read_part
+from rbs_jax.data.duplicates import PERMUTATIONS, digest, signature
+from rbs_jax.data.parts import Part
+from rbs_jax.data.recipe import Recipe
+from rbs_jax.files import writing
+from rbs_jax.storage import exists, fetched, put
+
+CLEAN = -1
+"""In place of a benchmark's number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SurveyTask:
+    """What a worker needs to look at a shard's documents."""
+
+    index: int
+    parts: tuple[Part, ...]
+    recipe: Recipe
+    work: str
+    """The folder for what is found, path or URL; the benchmarks' runs are there."""
+    strict: bool
+
+    @property
+    def size(self) -> int:
+        """About how much text there is [bytes]."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def note(self) -> str:
+        """The file of what is found."""
+        return f"{self.work}/survey-{self.index:05d}.npz"
+
+    @property
+    def signatures(self) -> str:
+        """The file of signatures, apart so that it can be mapped."""
+        return f"{self.work}/survey-{self.index:05d}.npy"
+
+
+class Found(NamedTuple):
+    """What is known of the documents of a shard that the filters keep, in order."""
+
+    places: Int32[np.ndarray, " N"]
+    """Which of the shard's parts each is in."""
+    rows: Int64[np.ndarray, " N"]
+    """Where it is in its part."""
+    digests: UInt8[np.ndarray, "N 16"]
+    benchmarks: Int32[np.ndarray, " N"]
+    """The number of the benchmark that it shares words with, or CLEAN."""
+    ids: tuple[str | None, ...]
+    signatures: UInt32[np.ndarray, "M K"]
+    """Of none where near duplicates are not asked for."""
+
+
+def survey_shard(task: SurveyTask) -> None:
+    """Look at the documents of a shard, unless an earlier run has.
+
+    Raises:
+      UserError: a source or the folder refuses.
+    """
+    if exists(task.note):
+        return
+    found = _look(task)
+    with writing(task.work), tempfile.TemporaryDirectory() as local:
+        signatures, note = Path(local) / "signatures.npy", Path(local) / "note.npz"
+        np.save(signatures, found.signatures)
+        kept = found._asdict() | {"ids": np.frombuffer(json.dumps(found.ids).encode(), np.uint8)}
+        del kept["signatures"]
+        np.savez(note, **kept)
+        put(signatures, task.signatures)
+        put(note, task.note)
+
+
+def _look(task: SurveyTask) -> Found:
+    recipe = task.recipe
+    runs = _runs(task.work, recipe.benchmarks) if recipe.benchmarks else BenchmarkRuns.of(())
+    numbers = {name: number for number, name in enumerate(runs.names)}
+    looked = [
+        (
+            (place, document.row, numbers.get(runs.shared(document.text) or "", CLEAN)),
+            digest(document.text),
+            document.id,
+            signature(document.text) if recipe.duplicates == "near" else None,
+        )
+        for place, part in enumerate(task.parts)
+        for document in read_part(part, recipe, LeftOut(task.strict))
+    ]
+    numbered, digests, ids, signatures = zip(*looked, strict=True) if looked else ((), (), (), ())
+    places, rows, benchmarks = np.array(numbered, np.int64).reshape(-1, 3).T
+    return Found(
+        places.astype(np.int32),
+        rows,
+        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+        benchmarks.astype(np.int32),
+        ids,
+        np.array([s for s in signatures if s is not None], np.uint32).reshape(-1, PERMUTATIONS),
+    )
+
+
+@functools.lru_cache(1)
+def _runs(work: str, _benchmarks: tuple[str, ...]) -> BenchmarkRuns:
+    """The benchmarks' runs, read once by each process."""
+    return read_runs(work)
+
+
+def read_found(task: SurveyTask, stack: ExitStack) -> Found:
+    """What was found; signatures stay on disk, for as long as the stack is open.
+
+    Raises:
+      OSError: it is not there.
+    """
+    signatures = np.load(stack.enter_context(fetched(task.signatures)), mmap_mode="r")
+    with fetched(task.note) as file, np.load(file) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    ids = tuple(json.loads(arrays.pop("ids").tobytes()))
+    return Found(**arrays, ids=ids, signatures=signatures)

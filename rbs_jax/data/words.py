@@ -1,0 +1,38 @@
+"""Hashes of words in a row, the same in every process and on every machine."""
+
+import functools
+import hashlib
+import re
+
+import numpy as np
+from jaxtyping import UInt64
+
+WORD = re.compile(r"\w+")
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Of the polynomial over a run's words: odd, so that no word's bits are lost modulo 2**64."""
+REMEMBERED = 1 << 16
+"""Words whose hashes are kept in memory, about 16 MB a process; most words of a text are common."""
+
+
+def run_hashes(text: str, length: int) -> UInt64[np.ndarray, " R"]:
+    """A 64-bit hash of every run of `length` words, in the text's order.
+
+    Words are letters, digits and underscores in a row, lower-cased; what stands
+    between them is not seen. A shorter text is one run of the words it has, a
+    text without words has no run.
+    """
+    found = WORD.findall(text.lower())
+    words = np.fromiter(map(_word_hash, found), np.uint64, len(found))
+    count = max(len(words) - length + 1, min(len(words), 1))
+    hashes = np.zeros(count, np.uint64)
+    for at in range(min(length, len(words))):
+        hashes *= FACTOR
+        hashes += words[at : at + count]
+    return hashes
+
+
+@functools.lru_cache(REMEMBERED)
+def _word_hash(word: str) -> int:
+    # A JSON string may hold half a surrogate pair, which plain UTF-8 refuses.
+    content = word.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
