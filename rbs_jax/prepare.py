@@ -111,28 +111,31 @@ def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
     folder = out if is_remote(out) else f"{out}.partial"
     if not is_remote(out):
         make_folder(Path(out).parent)
-    plan = _plan(recipe, parts)
     with writing(folder):
-        before = read_text(f"{folder}/{WORK}/plan.json")
-        if before is None:
-            remove(folder)
-            put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
-        elif changed := differences(json.loads(before), plan):
-            raise UserError(
-                f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
-                "give another --out or remove it"
-            )
-        else:
-            print(f"going on in {folder}", flush=True)
         try:
+            _take_up(folder, _plan(recipe, parts))
             yield folder
         except BaseException as error:
-            if isinstance(error, EmptyCorpus) or not any(
-                name.startswith("shard-") for name in names_in(f"{folder}/{WORK}")
-            ):
+            notes = (name for name in names_in(f"{folder}/{WORK}") if name.startswith("shard-"))
+            if isinstance(error, EmptyCorpus) or not any(notes):
                 remove(folder)
             raise
         _name(folder, out)
+
+
+def _take_up(folder: str, plan: dict[str, Any]) -> None:
+    """Begin here, or go on."""
+    before = read_text(f"{folder}/{WORK}/plan.json")
+    if before is None:
+        remove(folder)
+        put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
+    elif changed := differences(json.loads(before), plan):
+        raise UserError(
+            f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
+            "give another --out or remove it"
+        )
+    else:
+        print(f"going on in {folder}", flush=True)
 
 
 def _name(folder: str, out: str) -> None:
@@ -162,9 +165,12 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
         return load_tokens(Path(folder))
     else:
         tokens = _learn(recipe, parts, strict)
+    if not is_remote(folder):
+        tokens.save(Path(folder))
+        return tokens
     with tempfile.TemporaryDirectory() as local:
         tokens.save(Path(local))
-        for file in sorted(Path(local).iterdir(), reverse=True):  # tokenizer.json last
+        for file in Path(local).iterdir():
             put(file, f"{folder}/{file.name}")
     return tokens
 
