@@ -135,7 +135,7 @@ def test_help_on_a_config_shows_its_values(capsys):
     ("command", "hint"),
     [
         ("prepair", "perhaps prepare"),
-        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check"),
+        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check, inspect"),
     ],
 )
 def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
