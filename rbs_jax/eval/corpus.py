@@ -82,7 +82,7 @@ def document_lengths(corpus: Corpus, run: range, blocks: Blocks, end_id: int) ->
     borders = 1 + np.flatnonzero(spans[:-1, 1] != spans[1:, 0])
     shard_ends = borders[blocks.tokens[borders - 1, -1] != end_id] * length - 1
     stops = np.union1d(np.flatnonzero(ids == end_id), shard_ends)
-    if _starts_fresh(corpus, run.start, spans[0, 0], end_id):
+    if _starts_fresh(corpus, run.start, int(spans[0, 0]), end_id):
         stops = np.concatenate([[-1], stops])
     if not len(stops):
         return Lengths([], 0)

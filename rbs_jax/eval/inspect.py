@@ -177,7 +177,7 @@ def _lengths(found: Mapping[str, Any], sample: Mapping[str, int]) -> list[Part]:
 STATISTICS = ("n", "min", "median", "mean", "max")
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: int | float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
@@ -195,7 +195,7 @@ def _histogram(name: str, found: Mapping[str, Any]) -> Part:
     def draw(axes: Axes) -> None:
         axes.bar(range(len(labels)), found["counts"], width=0.9)
         axes.set_xlim(-0.6, max(len(labels), 6) - 0.4)  # no bar as broad as a barn
-        turned = {"rotation": 30, "ha": "right"} if width > 4 else {}
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if width > 4 else {}
         axes.set_xticks(range(len(labels)), labels, **turned)
         axes.set_xlabel(f"{what} per {of}")
         axes.set_ylabel(f"{of}s")

@@ -10,7 +10,7 @@ import io
 import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.style
@@ -37,16 +37,6 @@ img { max-width: 100% }
 pre { background: var(--faint); border-radius: .3rem; padding: .6rem .8rem; margin: .2rem 0;
   font: .85rem/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 """
-
-
-class Part(Protocol):
-    """What a section holds."""
-
-    def lines(self) -> list[str]:
-        """For a terminal."""
-
-    def html(self) -> str:
-        """For the page."""
 
 
 class Note(NamedTuple):
@@ -133,6 +123,10 @@ class Plot(NamedTuple):
             self.draw(axes)
             figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
         return "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
+
+
+Part = Note | Table | Quote | Plot
+"""What a section holds: each can say itself as lines for a terminal and as HTML."""
 
 
 class Section(NamedTuple):

@@ -68,7 +68,8 @@ def show_pairs(
     """
     stream = GridStream(corpus, split, grid, seed)
     shape = (stream.steps_per_epoch, grid.grids_per_step, grid.prefixes)
-    rows = np.arange(min(count, math.prod(shape))) * math.prod(shape) // max(count, 1)
+    count = min(count, math.prod(shape))
+    rows = np.arange(count) * math.prod(shape) // max(count, 1)
     tokens = corpus.tokens()
     return [
         {"step": step, "grid": g, "row": row, **_pair(tokens, stream.batch(step), g, row)}
