@@ -82,7 +82,7 @@ def document_lengths(corpus: Corpus, run: range, blocks: Blocks, end_id: int) ->
     borders = 1 + np.flatnonzero(spans[:-1, 1] != spans[1:, 0])
     shard_ends = borders[blocks.tokens[borders - 1, -1] != end_id] * length - 1
     stops = np.union1d(np.flatnonzero(ids == end_id), shard_ends)
-    if _starts_fresh(corpus, run.start, int(spans[0, 0]), end_id):
+    if _starts_fresh(corpus, run.start, int(spans[0, 0])):
         stops = np.concatenate([[-1], stops])
     if not len(stops):
         return Lengths([], 0)
@@ -98,12 +98,9 @@ def document_lengths(corpus: Corpus, run: range, blocks: Blocks, end_id: int) ->
     return Lengths(whole, cut)
 
 
-def _starts_fresh(corpus: Corpus, block: int, document: int, end_id: int) -> bool:
+def _starts_fresh(corpus: Corpus, block: int, document: int) -> bool:
     """Whether a document, the first of a block, starts at that block's first id."""
-    if block == 0:
-        return True
-    before = corpus.read([block - 1])
-    return bool(before.tokens[0, -1] == end_id or before.documents[0, 1] != document)
+    return block == 0 or int(corpus.read([block - 1]).documents[0, 1]) != document
 
 
 def _rest(corpus: Corpus, start: int, document: int, end_id: int) -> int | None:
@@ -135,7 +132,7 @@ def summary(values: Sequence[int]) -> dict[str, Any]:
         "mean": float(numbers.mean()),
         "max": int(numbers.max()),
         "edges": edges,
-        "counts": np.histogram(numbers, [*edges[:-1], edges[-1] - 0.5])[0].tolist(),
+        "counts": np.histogram(numbers, edges)[0].tolist(),
     }
 
 

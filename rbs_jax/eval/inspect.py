@@ -163,8 +163,8 @@ def _lengths(found: Mapping[str, Any], sample: Mapping[str, int]) -> list[Part]:
     said = f"Measured on {where}"
     if documents["cut"]:
         said += (
-            f" Of {documents['cut']:,} more documents the end is in no block, since a shard drops "
-            "its last few ids; they are not counted."
+            " Not counted: documents whose end a shard drops with its last few ids "
+            f"({documents['cut']:,})."
         )
     figures = [
         (name.replace("_", " "), *(_figure(each[key]) for key in STATISTICS))
@@ -241,8 +241,11 @@ def _grids(found: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Part]:
         _share(f"pairs that same_document mask {takes} out", mask["masked"], cells),
         _share("prefixes that it leaves no negative", mask["rows_without_negative"], mask["rows"]),
     ]
+    split = settings["split"]
     said = (
-        f"Counted over {mask['grids']:,} grids of {mask['prefixes']:,} prefixes; a pair is a "
+        f"Counted over {mask['grids']:,} grids of {mask['prefixes']:,} prefixes, seed "
+        f"{settings['seed']}; prefixes of {split['prefix_length']:,} tokens "
+        f"({split['breakpoint']} breakpoint), suffixes of {split['suffix_length']:,}. A pair is a "
         "prefix with the suffix of another block."
     )
     parts: list[Part] = [Note(said), Table(rows, ("", "n", "of", "share"))]
