@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -40,6 +41,8 @@ from rbs_jax.workers import run
 TRAIN = "train:"
 LEARNT_DOCUMENTS = 1_000_000
 """A tokenizer is learnt from the first documents alone where there are more."""
+DONE = re.compile(r"(shard|survey)-\d")
+"""What tells in work/ that something is finished."""
 READERS = 16
 """Notes read at once."""
 
@@ -108,34 +111,29 @@ def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
     Raises:
       UserError: it holds what another recipe or other files have begun.
     """
-    folder = out if is_remote(out) else f"{out}.partial"
+    folder, plan = out if is_remote(out) else f"{out}.partial", _plan(recipe, parts)
     if not is_remote(out):
         make_folder(Path(out).parent)
+    before = read_text(f"{folder}/{WORK}/plan.json")
+    if before is not None:
+        if changed := differences(json.loads(before), plan):
+            raise UserError(
+                f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
+                "give another --out or remove it"
+            )
+        print(f"going on in {folder}", flush=True)
     with writing(folder):
         try:
-            _take_up(folder, _plan(recipe, parts))
+            if before is None:
+                remove(folder)
+                put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
             yield folder
         except BaseException as error:
-            notes = (name for name in names_in(f"{folder}/{WORK}") if name.startswith("shard-"))
-            if isinstance(error, EmptyCorpus) or not any(notes):
+            done = any(map(DONE.match, names_in(f"{folder}/{WORK}")))
+            if isinstance(error, EmptyCorpus) or not done:
                 remove(folder)
             raise
         _name(folder, out)
-
-
-def _take_up(folder: str, plan: dict[str, Any]) -> None:
-    """Begin here, or go on."""
-    before = read_text(f"{folder}/{WORK}/plan.json")
-    if before is None:
-        remove(folder)
-        put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
-    elif changed := differences(json.loads(before), plan):
-        raise UserError(
-            f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
-            "give another --out or remove it"
-        )
-    else:
-        print(f"going on in {folder}", flush=True)
 
 
 def _name(folder: str, out: str) -> None:
