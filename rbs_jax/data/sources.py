@@ -70,15 +70,15 @@ def _find_remote(source: str) -> list[str]:
     try:
         fs.invalidate_cache()
         if glob.has_magic(name):
-            found = retried(lambda: [f for f in fs.glob(name) if not fs.isdir(f)])
-        elif retried(lambda: fs.isdir(name)):
-            found = [file for file in retried(lambda: fs.find(name)) if can_read(file)]
+            found = retried(source, lambda: [f for f in fs.glob(name) if not fs.isdir(f)])
+        elif retried(source, lambda: fs.isdir(name)):
+            found = [file for file in retried(source, lambda: fs.find(name)) if can_read(file)]
         else:
-            found = [name] if retried(lambda: fs.exists(name)) else []
+            found = [name] if retried(source, lambda: fs.exists(name)) else []
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{source}: cannot be listed: {error}") from error
+        raise UserError(f"{source}: cannot be listed: {error.strerror}") from error
     return sorted(fs.unstrip_protocol(file) for file in found)
 
 
