@@ -64,8 +64,9 @@ def _settings(protocol: str) -> dict[str, Any]:
         from aiohttp import ClientTimeout  # comes with the client
 
         logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # or it prints a traceback a try
+        # gcsfs by itself waits for ever; a bound on the whole would end long uploads.
         silence = ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE)
-        settings = {"session_kwargs": {"timeout": silence}, "use_listings_cache": False}
+        settings = {"requests_timeout": silence, "use_listings_cache": False}
     else:
         return {}
     return settings | fsspec.config.conf.get(protocol, {})

@@ -2,6 +2,7 @@
 
 import errno
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -341,3 +342,12 @@ def test_google_is_asked_as_often_as_its_client_likes(google, caplog):
     assert 1 <= len(google) <= 12
     assert sum(google) < 80
     assert not caplog.records
+
+
+def test_google_may_not_be_silent_for_ever(google, monkeypatch):
+    monkeypatch.setattr(storage, "SILENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        host = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
+        with pytest.raises(OSError, match=r"imeout.*gs://bucket/key"):
+            storage.size_of("gs://bucket/key")
