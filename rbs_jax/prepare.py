@@ -25,7 +25,7 @@ from rbs_jax.data.benchmarks import write_runs
 from rbs_jax.data.corpus import EmptyCorpus, finish
 from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.drops import Dropped, decide
-from rbs_jax.data.manifest import Manifest
+from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
@@ -236,8 +236,12 @@ def _describe(
     if not is_remote(folder):
         return describe(Path(folder))
     with tempfile.TemporaryDirectory() as local:
+        shards = [Path(local) / shard_name(task.index, task.count) for task in tasks]
+        for shard in shards:
+            shard.touch()  # TFDS describes no data set without its files
         manifest = describe(Path(local))
         written = sorted(Path(local).iterdir(), key=lambda file: file.name == "manifest.json")
         for file in written:  # the manifest last: with it the corpus is there
-            put(file, f"{folder}/{file.name}")
+            if file not in shards:
+                put(file, f"{folder}/{file.name}")
     return manifest

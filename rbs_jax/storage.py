@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeGuard, TypeVar, cast
 
 import fsspec
 
@@ -115,13 +115,7 @@ class _Remote(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if self._at >= stop:
             return 0
-        try:
-            read = retried(self._url, lambda: self._whole(self._at, stop))
-        except OSError as error:
-            raise Unreachable(
-                f"{self._url}: cannot be reached at byte {self._at}, tried again and again: "
-                f"{error.strerror}; the same command goes on from here"
-            ) from error
+        read = retried(self._url, lambda: self._whole(self._at, stop))
         buffer[: len(read)] = read
         self._at += len(read)
         return len(read)
@@ -137,7 +131,8 @@ def size_of(path: str) -> int:
     """Of a file [bytes].
 
     Raises:
-      OSError: it is not there, or cannot be reached.
+      OSError: it is not there.
+      Unreachable: its bucket does not answer.
     """
     if not is_remote(path):
         return Path(path).stat().st_size
@@ -198,15 +193,22 @@ def retried(url: str, call: Callable[[], Result]) -> Result:
     """What a call returns, tried again where a network may have failed.
 
     Raises:
-      OSError: what it raised at last, or at once where trying again would not help; it names `url`.
+      OSError: what it raised, where trying again would not help; it names `url`.
+      Unreachable: it failed however often it was tried.
     """
     tries = 1 if url.startswith(TRIES_ITSELF) else TRIES
     for attempt in range(tries):
         try:
             return call()
         except Exception as error:  # clients raise errors of their own, of no common kind
-            if attempt == tries - 1 or _is_final(error):
+            if _is_final(error):
                 raise _named(error, url) from error
+            if attempt == tries - 1:
+                said = (isinstance(error, OSError) and error.strerror) or str(error)
+                said = " ".join(said.split()) or type(error).__name__
+                raise Unreachable(
+                    f"{url}: cannot be reached, tried {tries} times: {said}"
+                ) from error
         time.sleep(PAUSE * 2**attempt)
     raise AssertionError
 
@@ -215,21 +217,20 @@ FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryErr
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-def _is_final(error: Exception) -> bool:
+def _is_final(error: Exception) -> TypeGuard[OSError]:
     return isinstance(error, FINAL) or (isinstance(error, OSError) and error.errno in FULL)
 
 
-def _named(error: Exception, url: str) -> OSError:
+def _named(error: OSError, url: str) -> OSError:
     """The same said of a URL, as the system says it of a file."""
-    if isinstance(error, OSError) and error.filename is not None:  # a local file's
+    if error.filename is not None:  # a local file's
         return error
-    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    said = error.strerror or str(error)
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
     if isinstance(error, PermissionError):
         return PermissionError(errno.EACCES, said, url)
-    number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
-    return OSError(number, said or type(error).__name__, url)
+    return OSError(error.errno, said, url)
 
 
 def read_text(path: str) -> str | None:
