@@ -25,6 +25,14 @@ def hurried(monkeypatch):
     monkeypatch.setattr(storage, "BLOCK", 1000)
 
 
+@pytest.fixture
+def no_second_try(monkeypatch):
+    def sleep(seconds):
+        raise AssertionError("is tried again")
+
+    monkeypatch.setattr(storage, "time", SimpleNamespace(sleep=sleep))
+
+
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
     """The path or URL of a folder that is not there yet."""
@@ -108,15 +116,13 @@ def test_a_missing_file_says_its_name(folder, call):
     assert caught.value.strerror == "No such file or directory"
 
 
-def test_what_is_missing_is_asked_for_once(bucket, monkeypatch):
-    monkeypatch.setattr(storage, "PAUSE", 100)
+def test_what_is_missing_is_asked_for_once(bucket, no_second_try):
     with pytest.raises(FileNotFoundError):
         storage.open_file(f"{bucket.url}/absent")
     assert bucket.asked("absent") == 1
 
 
-def test_a_missing_bucket_is_no_trouble_of_the_network(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PAUSE", 100)
+def test_a_missing_bucket_is_no_trouble_of_the_network(bucket, tmp_path, no_second_try):
     with pytest.raises(FileNotFoundError, match="s3://no-such-bucket/key"):
         storage.upload(local(tmp_path), "s3://no-such-bucket/key")
     with pytest.raises(FileNotFoundError, match="s3://no-such-bucket/key"):
@@ -271,8 +277,7 @@ def test_what_becomes_shorter_while_it_is_read_is_no_whole_file(bucket):
             file.read()
 
 
-def test_a_full_disk_is_no_trouble_of_the_network(monkeypatch):
-    monkeypatch.setattr(storage, "PAUSE", 100)
+def test_a_full_disk_is_no_trouble_of_the_network(no_second_try):
 
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
