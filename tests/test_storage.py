@@ -150,7 +150,7 @@ def test_a_download_that_fails_leaves_nothing(bucket, tmp_path):
     (tmp_path / "copy").write_bytes(b"before")
     url = bucket.put("data", DATA)
     bucket.fail("data", "cut", times=100)
-    with pytest.raises(OSError, match="data"):
+    with pytest.raises(storage.Unreachable, match="data"):
         storage.download(url, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["copy"]
@@ -231,9 +231,9 @@ def test_tries_again(bucket, filled, tmp_path, name, kind):
 @pytest.mark.parametrize("name", NAMES)
 def test_says_what_stays_out_of_order(bucket, filled, tmp_path, name):
     bucket.fail(".*", "503", times=100)
-    with pytest.raises(OSError, match=r"out of order|Service Unavailable") as caught:
+    with pytest.raises(storage.Unreachable, match=r"out of order|Service Unavail") as caught:
         checked(name, filled, tmp_path)
-    assert str(caught.value.filename).startswith("s3://")
+    assert str(caught.value).startswith("s3://")
     assert "\n" not in str(caught.value)
     assert bucket.server.failed() == storage.TRIES
 
@@ -242,7 +242,7 @@ def test_gives_up_on_what_never_answers(bucket, filled, monkeypatch):
     monkeypatch.setattr(storage, "TRIES", 2)
     bucket.fail(".*", "hang", times=100)
     start = time.monotonic()
-    with pytest.raises(OSError, match=f"timeout.*{filled}"):
+    with pytest.raises(storage.Unreachable, match=f"{filled}: cannot be reached.*timeout"):
         storage.size_of(filled)
     assert 1 <= time.monotonic() - start < 5
     assert bucket.server.failed() == 2
@@ -255,14 +255,14 @@ def test_waits_a_sensible_time():
 
 
 @pytest.mark.parametrize("kind", ["503", "cut"])
-def test_a_read_in_the_middle_says_where(bucket, kind):
+def test_a_read_in_the_middle_goes_on_where_it_was(bucket, kind):
     url = bucket.put("data", DATA)
     with storage.open_file(url) as file:
         assert file.read(3000) == DATA[:3000]
         bucket.fail("data", kind, times=storage.TRIES - 1)
         assert file.read(3000) == DATA[3000:6000]
         bucket.fail("data", kind, times=100)
-        with pytest.raises(storage.Unreachable, match=f"{url}: cannot be reached at byte 6000"):
+        with pytest.raises(storage.Unreachable, match=f"{url}: cannot be reached, tried"):
             file.read()
         bucket.server.mend()
         assert file.read() == DATA[6000:]
@@ -342,7 +342,7 @@ def test_google_is_asked_as_often_as_its_client_likes(google, caplog):
     url = "gs://bucket/key"
     fs, name = storage.filesystem(url)
     assert (type(fs).__module__.partition(".")[0], name) == ("gcsfs", "bucket/key")
-    with pytest.raises(OSError, match=f"Connect call failed.*{url}"):
+    with pytest.raises(storage.Unreachable, match=f"{url}: .*Connect call failed"):
         storage.size_of(url)
     assert 1 <= len(google) <= 12
     assert sum(google) < 80
@@ -354,5 +354,5 @@ def test_google_may_not_be_silent_for_ever(google, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as never_answers:
         host = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
-        with pytest.raises(OSError, match=r"imeout.*gs://bucket/key"):
+        with pytest.raises(storage.Unreachable, match=r"gs://bucket/key: .*imeout"):
             storage.size_of("gs://bucket/key")
