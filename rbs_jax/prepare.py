@@ -28,7 +28,7 @@ from rbs_jax.data.drops import Dropped, decide
 from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
-from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
+from rbs_jax.data.shard_task import WORK, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
 from rbs_jax.data.survey import SurveyTask, survey_shard
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
