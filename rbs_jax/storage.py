@@ -70,6 +70,20 @@ def exists(path: str) -> bool:
     return bool(retried(lambda: fs.exists(name)))
 
 
+def sizes_in(folder: str) -> dict[str, int]:
+    """The files of a folder, by name [bytes], found by one listing.
+
+    Raises:
+      OSError: it is not there, or cannot be reached.
+    """
+    if not is_remote(folder):
+        return {file.name: file.stat().st_size for file in Path(folder).iterdir() if file.is_file()}
+    fs, name = filesystem(folder)
+    fs.invalidate_cache()  # others may have written since
+    found = retried(lambda: fs.ls(name, detail=True))
+    return {Path(file["name"]).name: int(file["size"]) for file in found if file["type"] == "file"}
+
+
 def download(url: str, to: Path) -> None:
     """Copy a remote file, beside its place first, then renamed.
 
