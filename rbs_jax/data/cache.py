@@ -159,7 +159,8 @@ def _fetching(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+        said = str(error) if error.errno else f"{type(error).__name__}: {error}"
+        reason = " ".join(said.split())
         raise UserError(
             f"{url}: cannot be fetched: {reason}; copies go to $RBS_CACHE or ~/.cache/rbs_jax, "
             "the same command may be given again"

@@ -34,25 +34,30 @@ class Mixture:
     """
 
     def __init__(
-        self, corpora: Sequence[Corpus], weights: Sequence[float], grid: GridConfig, seed: int
+        self,
+        corpora: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        grid: GridConfig,
+        seed: int,
     ) -> None:
         """Draw nothing yet.
 
         Args:
-          corpora: each with the blocks of one grid; one alone with those of a step.
+          corpora: the blocks of each one's shards, enough for a grid; of one alone for a step.
           weights: each corpus's share of grids, of any sum; empty for its share of blocks.
           grid: how many blocks make a grid, and in which order a corpus's are taken.
           seed: of every corpus's order.
         """
         self._grid, several = grid, len(corpora) > 1
         own = dataclasses.replace(grid, grids_per_step=1) if several else grid
-        self._orders = [Order(corpus.shard_blocks, own, seed) for corpus in corpora]
+        self._orders = [Order(shards, own, seed) for shards in corpora]
+        sizes = [sum(shards) for shards in corpora]
         blocks_per_step = grid.prefixes * grid.grids_per_step
         self.steps_per_epoch = self._orders[0].steps_per_epoch
         if several:
-            self.steps_per_epoch = max(sum(map(len, corpora)) // blocks_per_step, 1)
-        self._turns = turns(corpora, weights)
-        of = np.repeat(np.arange(len(corpora)), self._turns)
+            self.steps_per_epoch = max(sum(sizes) // blocks_per_step, 1)
+        self._turns = turns(sizes, weights)
+        of = np.repeat(np.arange(len(sizes)), self._turns)
         own_number = np.concatenate([np.arange(count) for count in self._turns])
         when = (own_number + 0.5) / np.repeat(self._turns, self._turns)
         cycle = np.argsort(when, kind="stable")
@@ -73,11 +78,11 @@ class Mixture:
         return corpus, cycles * self._turns[corpus] + int(self._number_at[at])
 
 
-def turns(corpora: Sequence[Corpus], weights: Sequence[float]) -> list[int]:
-    """How many grids of a cycle come from each corpus."""
-    if len(corpora) == 1:
+def turns(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """How many grids of a cycle come from each corpus, given its blocks and its weight."""
+    if len(sizes) == 1:
         return [1]
-    parts = np.array(weights or [len(corpus) for corpus in corpora], float)
+    parts = np.array(weights or sizes, float)
     return np.maximum(np.rint(parts / parts.sum() * CYCLE), 1).astype(int).tolist()
 
 
@@ -85,6 +90,6 @@ def fingerprint(corpora: Sequence[Corpus], weights: Sequence[float]) -> str:
     """Of corpora and their turns; of one alone its own."""
     if len(corpora) == 1:
         return corpora[0].manifest.fingerprint
-    parts = zip(corpora, turns(corpora, weights), strict=True)
+    parts = zip(corpora, turns([*map(len, corpora)], weights), strict=True)
     lines = [f"{corpus.manifest.fingerprint} {count}" for corpus, count in parts]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

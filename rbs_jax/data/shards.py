@@ -46,7 +46,8 @@ class Shards:
             if size is None:
                 raise UserError(f"{self._name(index)}: shard is missing; {MEND}")
             if size != shard.get("bytes"):
-                raise self._broken(index, f"{size} bytes, {shard.get('bytes')} in the manifest")
+                said = f"{size} bytes, {shard.get('bytes')} in the manifest"
+                raise UserError(f"{self._name(index)}: shard is broken ({said}); {MEND}")
             if cache is None:
                 self._reader(index)
 

@@ -81,7 +81,8 @@ class BlockStream(Stream[TokenBlocks]):
                     f"{corpora[0].folder} have {length}; prepare it with --block-length {length}"
                 )
         _check_training(corpora, length, grid)
-        self._mixture = Mixture(corpora, weights, grid, seed)
+        shards = [corpus.shard_blocks for corpus in corpora]
+        self._mixture = Mixture(shards, weights, grid, seed)
         self.steps_per_epoch = self._mixture.steps_per_epoch
         tokens = grid.prefixes * grid.grids_per_step * length
         self.work = Work(0, tokens, tokens, 0, length)
@@ -121,13 +122,14 @@ class GridStream(Stream[GridBatch]):
                 )
         self._split = Splitter(split_config, seed, corpora[0].tokens())
         self._wrapping = Template(template or TemplateConfig(), corpora[0].tokens()).wrapping()
-        self._mixture = Mixture(corpora, weights, grid, seed)
+        shards = [corpus.shard_blocks for corpus in corpora]
+        self._mixture = Mixture(shards, weights, grid, seed)
         self._others = self._mixture
         if grid.permute_positives:
             anywhere = dataclasses.replace(grid, same_document="keep")
             if grid.order == "corpus":
                 anywhere = dataclasses.replace(anywhere, order="shuffled")
-            self._others = Mixture(corpora, weights, anywhere, seed + 1)
+            self._others = Mixture(shards, weights, anywhere, seed + 1)
         self.steps_per_epoch = self._mixture.steps_per_epoch
         before, between, after = map(len, self._wrapping)
         prefixes = grid.prefixes * grid.grids_per_step
@@ -144,7 +146,8 @@ class GridStream(Stream[GridBatch]):
         if split_config.breakpoint == "sentence":
             first = [corpus.read(range(min(len(corpus), 1000))).tokens for corpus in corpora]
             shares = np.array([self._split.share_at_sentence_ends(ids) for ids in first], float)
-            self.share_at_sentence_ends = float(np.average(shares, weights=turns(corpora, weights)))
+            counts = turns([*map(len, corpora)], weights)
+            self.share_at_sentence_ends = float(np.average(shares, weights=counts))
 
     def batch(self, step: int, grids: slice = slice(None)) -> GridBatch:
         """The batch of a step, or of the slice of its grids that a host needs."""
