@@ -7,11 +7,13 @@ import pytest
 from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.mixture import fingerprint
 from rbs_jax.data.reader import Corpus
+from rbs_jax.data.stream import BlockStream, GridStream
 from rbs_jax.data.tokens import load_tokens, train_tokens
 from rbs_jax.errors import UserError
+from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.train import loop
 from rbs_jax.train.corpora import open_corpora
 from rbs_jax.train.heldout import Heldout
-from rbs_jax.train.loop import train
 from tests.tiny import made_up_documents
 
 
@@ -76,15 +78,26 @@ def test_held_out_grids_of_a_remote_corpus_are_those_of_its_files(experiment, co
     np.testing.assert_equal(grids(f"{bucket}/test"), grids(corpora / "test"))
 
 
-def test_a_run_on_a_mixture_goes_on_with_the_same_one_alone(
-    experiment, corpora, more, bucket, tmp_path
+def test_a_run_on_a_mixture_reads_it_by_weight_and_keeps_its_fingerprint(
+    experiment, corpora, more, bucket, tmp_path, monkeypatch
 ):
-    """Wherever its corpora lie, and however their weights are written."""
-    one, two = (dataclasses.replace(experiment.train, steps=steps) for steps in (1, 2))
-    local, remote = str(corpora / "train"), f"{bucket}/train"
-    mixed = on(experiment, remote, more, weights=(0.7, 0.3), test=None)
-    assert train(dataclasses.replace(mixed, train=one), tmp_path / "run")["steps"] == 1
-    mixed = dataclasses.replace(mixed, train=two)
-    with pytest.raises(UserError, match=r"another corpus \(data\.train was"):
-        train(on(mixed, remote, more, weights=(0.3, 0.7)), tmp_path / "run")
-    assert train(on(mixed, local, more, weights=(7.0, 3.0)), tmp_path / "run")["steps"] == 2
+    mixed = on(experiment, f"{bucket}/train", more, weights=(0.3, 0.7), test=None)
+    opened, kept = open_corpora(mixed), []
+
+    def begun(_experiment, fingerprints, *_):
+        kept.append(fingerprints["fingerprint"])
+        raise InterruptedError
+
+    monkeypatch.setattr(loop, "_restore_or_init", begun)
+    with pytest.raises(InterruptedError):
+        loop.train(mixed, tmp_path / "run")
+    assert kept == [opened.fingerprint]
+    expected = GridStream(opened.train, mixed.split, mixed.grid, 0, None, (0.3, 0.7))
+    np.testing.assert_equal(loop._stream(mixed, opened.train).batch(7), expected.batch(7))
+    language = dataclasses.replace(
+        on(experiment, f"{bucket}/train", f"{bucket}/valid", weights=(0.3, 0.7)),
+        objective=ObjectiveConfig(loss="causal_lm"),
+    )
+    both = [Corpus(folder) for folder in language.data.train]
+    blocks = BlockStream(both, language.grid, 0, (0.3, 0.7))
+    np.testing.assert_equal(loop._stream(language, both).batch(7), blocks.batch(7))
