@@ -94,7 +94,7 @@ class Cache:
                 self._fetch(name)
             opened = opener(path)
             if fetched:
-                self._make_room(0, keep=path)  # for what others fetched meanwhile
+                self._make_room(0)  # for what others fetched meanwhile
         return opened
 
     def touch(self, path: Path) -> None:
@@ -126,23 +126,28 @@ class Cache:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _make_room(self, needed: int, keep: Path | None = None) -> None:
+    def _make_room(self, needed: int) -> None:
         """Delete shards, the longest unread first, until `needed` bytes more are within the bound.
 
-        All of them where the bound is less than one shard.
+        All of them where the bound is less than the one shard that is needed; otherwise the
+        newest stays.
         """
-        found = []
-        for path in self._root.glob(f"*/{SHARDS}*"):
-            with contextlib.suppress(FileNotFoundError):  # deleted by another process
-                found.append((path.stat(), path))
-        total, abandoned = sum(stat.st_size for stat, _ in found), time.time() - ABANDONED
-        for stat, path in sorted(found, key=lambda entry: entry[0].st_mtime_ns):
-            if total + needed <= self.bytes:
-                return
-            if path == keep or (FETCHING in path.name and stat.st_mtime > abandoned):
-                continue
-            path.unlink(missing_ok=True)
-            total -= stat.st_size
+        with _locked(self._root / ".lock"):
+            found = []
+            for path in self._root.glob(f"*/{SHARDS}*"):
+                with contextlib.suppress(FileNotFoundError):  # fetched, so renamed
+                    found.append((path.stat(), path))
+            found.sort(key=lambda entry: entry[0].st_mtime_ns)
+            whole = [path for _, path in found if FETCHING not in path.name]
+            stay = whole[-1:] if not needed else []
+            total, abandoned = sum(stat.st_size for stat, _ in found), time.time() - ABANDONED
+            for stat, path in found:
+                if total + needed <= self.bytes:
+                    return
+                if path in stay or (FETCHING in path.name and stat.st_mtime > abandoned):
+                    continue
+                path.unlink(missing_ok=True)
+                total -= stat.st_size
 
 
 def _read(folder: Path, url: str) -> Manifest:

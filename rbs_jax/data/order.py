@@ -34,9 +34,8 @@ class Order:
         self._per_epoch = self.steps_per_epoch * units_per_step
         self._windows = None
         if grid.order == "windows":
-            # A run belongs to the shard in which it begins.
-            begins = np.cumsum([0, *shards]) + self._run - 1
-            bounds = np.minimum(begins // self._run, units)
+            # A run across two shards counts as the later one's.
+            bounds = np.cumsum([0, *shards]) // self._run
             self._windows = Windows(bounds, max(grid.window // self._run, 1), seed)
         epoch = grain.MapDataset.range(units).seed(seed)
         if grid.order == "shuffled":
