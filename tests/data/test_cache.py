@@ -92,6 +92,20 @@ def test_the_shards_read_longest_ago_make_room(sharded, bucket, tmp_path, fetche
     assert fetched == ["blocks-train.array_record-00001-of-00011"]
 
 
+def test_room_is_made_before_a_shard_comes(sharded, bucket, tmp_path, monkeypatch):
+    remote, sums = Corpus(bucket(sharded), bound(sharded, 2)), []
+
+    def measured(url, to):
+        storage.download(url, to)
+        sums.append(sum(path.stat().st_size for path in copies(tmp_path).values()))
+
+    monkeypatch.setattr(cache_module, "download", measured)
+    for shard in range(5):
+        remote.read([first_of(sharded, shard)])
+    assert len(sums) == 5
+    assert max(sums) <= bound(sharded, 2) * 1e9
+
+
 def test_all_corpora_share_the_bound(sharded, corpus, bucket, tmp_path):
     one = Corpus(bucket(sharded), bound(sharded, 2))
     other = Corpus(bucket(corpus, "other"), bound(sharded, 2))
@@ -110,6 +124,7 @@ def test_a_corpus_written_anew_never_meets_its_old_shards(sharded, bucket, tmp_p
     after = Corpus(bucket(anew))
     np.testing.assert_equal(everything(after), everything(anew))
     np.testing.assert_equal(everything(before), everything(sharded))
+    assert len(list((tmp_path / "cache").glob("train-*"))) == 2
 
 
 def test_threads_that_want_one_shard_fetch_it_once(sharded, bucket, tmp_path, fetched):
@@ -190,10 +205,10 @@ def test_a_shard_broken_or_gone_behind_the_url_is_named_at_its_first_use(sharded
     url, name = bucket(sharded), "blocks-train.array_record-00002-of-00011"
     remote = Corpus(url)
     kept = FILES.cat(f"/bucket/train/{name}")
-    for damaged in (bytes(len(kept)), kept[:-1]):
+    for damaged, said in ((bytes(len(kept)), "is broken"), (kept[:-1], "bytes came of")):
         FILES.pipe(f"/bucket/train/{name}", damaged)
         remote.read([0])
-        with pytest.raises(UserError, match=f"{url}/{name}: "):
+        with pytest.raises(UserError, match=f"{url}/{name}: .*{said}"):
             everything(remote)
     FILES.rm(f"/bucket/train/{name}")
     with pytest.raises(UserError, match=f"{url}/{name}: cannot be fetched"):
