@@ -35,7 +35,8 @@ from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import differences
 from rbs_jax.files import make_folder, refuse_existing, writing
-from rbs_jax.storage import exists, is_remote, names_in, put, put_text, read_text, remove
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import exists, names_in, put, put_text, read_text, remove
 from rbs_jax.workers import run
 
 TRAIN = "train:"

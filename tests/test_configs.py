@@ -51,7 +51,7 @@ def test_a_docstring_names_its_commands(name):
         commands = said.replace("\\\n", "").split("\n")
         prepared = [line for line in commands if line.startswith("rbs prepare")]
         data = experiment(name).data
-        for corpus in filter(None, dataclasses.astuple(data)):
+        for corpus in filter(None, (*data.train, data.valid, data.test)):
             assert any(f"--out {corpus} " in line for line in prepared)
         assert all(f"--tokenizer {init} --block-length 1536" in line for line in prepared)
 

@@ -10,7 +10,8 @@ from rbs_jax.data.arrayrecord import record_count
 from rbs_jax.data.parquet import row_groups
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
-from rbs_jax.storage import Unreachable, size_of
+from rbs_jax.remote import Unreachable
+from rbs_jax.storage import size_of
 
 PART_BYTES = 4 * 2**20
 """Text of a part where a file can be cut [bytes]."""

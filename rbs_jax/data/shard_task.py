@@ -20,7 +20,8 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.files import writing
-from rbs_jax.storage import download, exists, is_remote, put, put_text, read_text
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import download, exists, put, put_text, read_text
 
 WINDOW_CHARACTERS = 16_000_000
 """Documents that are shuffled among each other hold about so much [characters]."""
