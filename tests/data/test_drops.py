@@ -105,7 +105,7 @@ def test_the_first_stays_and_each_reason_has_its_list(folder):
 
 
 def test_what_is_packed_is_the_rest_and_nothing_else(folder, monkeypatch):
-    monkeypatch.setattr(parts_module, "SHARD_BYTES", 10**9)
+    monkeypatch.setattr(parts_module, "PART_BYTES", 10**9)  # one shard
     asked = {"duplicates": "near", "benchmarks": ("bench.jsonl",)}
     tokens = made("tokens", TEXTS, folder)
     assert tokens.document_count == len(TEXTS)
