@@ -26,7 +26,8 @@ from turns import Watched, watched
 POD_BLOCKS = 12.6
 """Blocks of 1536 a second that a 1B model on v5e:4x4 takes at most: docs/plan.md, "Shown"."""
 POD_HOSTS = 4
-"""Of its 16 chips."""
+"""Of its 16 chips. Each reads its own grids; where a step is a single grid, as in
+configs/llama32_1b.py, each reads all of it."""
 PREFIXES = 32
 """Blocks of a grid, as in configs/llama32_1b.py."""
 SIDES = ("ours", "datasets", "tokenizer")

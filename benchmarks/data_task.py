@@ -10,7 +10,7 @@ import numpy as np
 
 WORDS = 50_000
 """Different words of made-up text; the n-th is n times rarer than the first."""
-LEARNT_FROM, VOCABULARY = 4_000, 8_192
+LEARNT_FROM, VOCABULARY = 1_000, 8_192
 """Documents that a tokenizer is learnt from, and its ids."""
 MEGABYTE = 1e6
 

@@ -23,5 +23,5 @@ def test_the_largest_tasks_are_begun_first(monkeypatch):
         yield submit
 
     monkeypatch.setattr(workers, "processes", processes)
-    workers.run(lambda task: None, [Task(2), Task(9), Task(5)], "testing", workers=2)
+    workers.run(str, [Task(2), Task(9), Task(5)], "testing", workers=2)
     assert begun == [9, 5, 2]
