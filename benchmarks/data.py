@@ -31,7 +31,12 @@ configs/llama32_1b.py, each reads all of it."""
 PREFIXES = 32
 """Blocks of a grid, as in configs/llama32_1b.py."""
 SIDES = ("ours", "datasets", "tokenizer")
-KINDS = {"jsonl": "keep", "jsonl.gz": "keep", "parquet": "keep", "jsonl, near duplicates": "near"}
+KINDS = {
+    "jsonl": "keep",
+    "jsonl.gz": "keep",
+    "parquet": "keep",
+    "jsonl.gz, near duplicates": "near",
+}
 """What memory is measured of: the files' kind, and `--duplicates`."""
 
 
@@ -254,7 +259,7 @@ def main() -> None:
             peaks = ", ".join(
                 f"{size}: {b / MEGABYTE:.0f}" for size, b in own["peak_bytes"].items()
             )
-            print(f"{name:24} {peaks}, ratio {own['ratio']:.2f}")
+            print(f"{name:25} {peaks}, ratio {own['ratio']:.2f}")
     print(json.dumps(about | {"results": results}))
 
 
