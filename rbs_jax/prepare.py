@@ -159,9 +159,9 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
     if not recipe.tokenizer:
         raise UserError("no tokenizer: give --tokenizer with a file, a folder or train:VOCAB")
     if not recipe.tokenizer.startswith(TRAIN):
-        tokens = load_tokens(Path(recipe.tokenizer))
-    elif not is_remote(folder) and Path(folder, "tokenizer.json").exists():
-        return load_tokens(Path(folder))
+        tokens = load_tokens(recipe.tokenizer)
+    elif exists(f"{folder}/tokenizer.json"):
+        return load_tokens(folder)
     else:
         tokens = _learn(recipe, parts, strict)
     if not is_remote(folder):

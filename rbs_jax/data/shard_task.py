@@ -21,11 +21,10 @@ from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.files import writing
 from rbs_jax.remote import is_remote
-from rbs_jax.storage import download, exists, put, put_text, read_text
+from rbs_jax.storage import exists, put, put_text, read_text
 
 WINDOW_CHARACTERS = 16_000_000
 """Documents that are shuffled among each other hold about so much [characters]."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 WORK = "work"
 """The folder in a corpus that is not finished for what tells how far it is."""
 
@@ -132,14 +131,7 @@ def _shuffled(documents: Iterator[Document], seed: tuple[int, ...]) -> Iterator[
 @functools.lru_cache(1)
 def _tokens(folder: str, sha256: str) -> Tokens:
     """The corpus's tokenizer, read once by each process for each corpus."""
-    if not is_remote(folder):
-        tokens = load_tokens(Path(folder))
-    else:
-        with tempfile.TemporaryDirectory() as local:
-            for name in TOKENIZER_FILES:
-                if exists(f"{folder}/{name}"):
-                    download(f"{folder}/{name}", Path(local) / name)
-            tokens = load_tokens(Path(local))
+    tokens = load_tokens(folder)
     if tokens.sha256 != sha256:
         raise UserError(f"{folder}: not the tokenizer this corpus was begun with; remove it")
     return tokens
