@@ -18,6 +18,7 @@ LEFT = {
     "score": "scores are written whole or not at all",
     "eval": "a result is written whole or not at all",
     "export": "a folder is written whole or not at all",
+    "inspect": "a folder is written whole or not at all",
 }
 """What an interrupted command leaves."""
 LATER = 0.01

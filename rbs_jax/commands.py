@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import tyro
 from tyro.conf import Positional
 
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
 
@@ -256,6 +258,35 @@ class Check:
         return 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Look at a corpus: counts, lengths, duplicates, and pairs with their hardest negatives."""
+
+    corpus: Positional[Path]
+    """A folder that rbs prepare wrote."""
+    out: Path | None = None
+    """Folder to write result.json and report.html, one page, to; must not exist. None to print
+    alone."""
+    pairs: int = 3
+    """Pairs to show: the end of a prefix, its true suffix, and the negative of its grid that
+    shares the most words with it."""
+    split: SplitConfig = SplitConfig()
+    """As in a config, for the grids to look at."""
+    grid: GridConfig = GridConfig()
+    """As in a config."""
+    seed: int = 0
+    """Seed of the order of blocks and of random breakpoints, as in a config."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.inspect import inspect
+
+        said = inspect(self.corpus, self.out, self.split, self.grid, self.seed, self.pairs)
+        encoding = sys.stdout.encoding or "utf-8"  # a terminal need not know every character
+        print(said.encode(encoding, "backslashreplace").decode(encoding))
+        if self.out is not None:
+            print(f"\n{self.out / 'result.json'}\n{self.out / 'report.html'}")
+
+
 COMMANDS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
     "prepare": Prepare,
@@ -265,4 +296,5 @@ COMMANDS: dict[str, type[Any]] = {
     "eval": Eval,
     "export": Export,
     "check": Check,
+    "inspect": Inspect,
 }

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from rbs_jax.data.benchmarks import write_runs
 from rbs_jax.data.corpus import EmptyCorpus, finish
 from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.drops import Dropped, decide
-from rbs_jax.data.manifest import Manifest
+from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
@@ -40,6 +41,8 @@ from rbs_jax.workers import run
 TRAIN = "train:"
 LEARNT_DOCUMENTS = 1_000_000
 """A tokenizer is learnt from the first documents alone where there are more."""
+DONE = re.compile(r"(shard|survey)-\d")
+"""What tells in work/ that something is finished."""
 READERS = 16
 """Notes read at once."""
 
@@ -120,28 +123,26 @@ def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
     Raises:
       UserError: it holds what another recipe or other files have begun.
     """
-    folder = out if is_remote(out) else f"{out}.partial"
+    folder, plan = out if is_remote(out) else f"{out}.partial", _plan(recipe, parts)
     if not is_remote(out):
         make_folder(Path(out).parent)
-    plan = _plan(recipe, parts)
-    with writing(folder):
-        before = read_text(f"{folder}/{WORK}/plan.json")
-        if before is None:
-            remove(folder)
-            put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
-        elif changed := differences(json.loads(before), plan):
+    before = read_text(f"{folder}/{WORK}/plan.json")
+    if before is not None:
+        if changed := differences(json.loads(before), plan):
             raise UserError(
                 f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
                 "give another --out or remove it"
             )
-        else:
-            print(f"going on in {folder}", flush=True)
+        print(f"going on in {folder}", flush=True)
+    with writing(folder):
         try:
+            if before is None:
+                remove(folder)
+                put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
             yield folder
         except BaseException as error:
-            if isinstance(error, EmptyCorpus) or not any(
-                name.startswith("shard-") for name in names_in(f"{folder}/{WORK}")
-            ):
+            done = any(map(DONE.match, names_in(f"{folder}/{WORK}")))
+            if isinstance(error, EmptyCorpus) or not done:
                 remove(folder)
             raise
         _name(folder, out)
@@ -174,9 +175,12 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
         return load_tokens(Path(folder))
     else:
         tokens = _learn(recipe, parts, strict)
+    if not is_remote(folder):
+        tokens.save(Path(folder))
+        return tokens
     with tempfile.TemporaryDirectory() as local:
         tokens.save(Path(local))
-        for file in sorted(Path(local).iterdir(), reverse=True):  # tokenizer.json last
+        for file in Path(local).iterdir():
             put(file, f"{folder}/{file.name}")
     return tokens
 
@@ -244,8 +248,12 @@ def _describe(
     if not is_remote(folder):
         return describe(Path(folder))
     with tempfile.TemporaryDirectory() as local:
+        shards = [Path(local) / shard_name(task.index, task.count) for task in tasks]
+        for shard in shards:
+            shard.touch()  # TFDS describes no data set without its files
         manifest = describe(Path(local))
         written = sorted(Path(local).iterdir(), key=lambda file: file.name == "manifest.json")
         for file in written:  # the manifest last: with it the corpus is there
-            put(file, f"{folder}/{file.name}")
+            if file not in shards:
+                put(file, f"{folder}/{file.name}")
     return manifest

@@ -2,13 +2,15 @@
 
 import errno
 import io
+import logging
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeGuard, TypeVar, cast
 
 import fsspec
 
@@ -21,10 +23,14 @@ class Unreachable(UserError):
     """A bucket that does not answer, however often it is asked: nothing is left out for it."""
 
 
-TRIES = 4
+TRIES = 5
 """How often what a network refuses is tried."""
-PAUSE = 0.5
+PAUSE = 1.0
 """Before the second try, doubled before each other [seconds]."""
+TRIES_ITSELF = ("gs://", "gcs://")
+"""URLs whose client cannot be told to try only once: six times within half a minute."""
+SILENCE = 15
+"""After which a bucket's answer is given up [seconds]."""
 BLOCK = 8 * 2**20
 """Of a remote file that is fetched at once [bytes]."""
 
@@ -40,10 +46,32 @@ def filesystem(path: str) -> tuple[Any, str]:
     Raises:
       UserError: its protocol is unknown, or needs a package that is not installed.
     """
+    protocol = path.partition("://")[0]
     try:
-        return fsspec.core.url_to_fs(path)
+        fs, name = fsspec.core.url_to_fs(path, **_settings(protocol))
     except (ImportError, ValueError) as error:
         raise UserError(f"{path}: {error}; buckets need `pip install 'rbs_jax[cloud]'`") from error
+    if protocol in {"s3", "s3a"}:
+        fs.retries = 1  # `retried` tries again: tries of tries of tries take half an hour
+    return fs, name
+
+
+def _settings(protocol: str) -> dict[str, Any]:
+    """Of a bucket's client, below what the user's own fsspec configuration says."""
+    # Listings are never kept: others may have written since.
+    if protocol in {"s3", "s3a"}:
+        once = {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": SILENCE}
+        settings = {"config_kwargs": once, "use_listings_cache": False}
+    elif protocol in {"gs", "gcs"}:
+        from aiohttp import ClientTimeout  # comes with the client
+
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # or it prints a traceback a try
+        # gcsfs by itself waits for ever; a bound on the whole would end long uploads.
+        silence = ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE)
+        settings = {"requests_timeout": silence, "use_listings_cache": False}
+    else:
+        return {}
+    return settings | fsspec.config.conf.get(protocol, {})
 
 
 def open_file(path: str) -> BinaryIO:
@@ -63,6 +91,7 @@ class _Remote(io.RawIOBase):
 
     def __init__(self, url: str, size: int) -> None:
         self._url, self._size, self._at = url, size, 0
+        self.name, self.mode = url, "rb"  # what every file has
         self._fs, self._name = filesystem(url)
 
     def readable(self) -> bool:
@@ -86,28 +115,29 @@ class _Remote(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if self._at >= stop:
             return 0
-        try:
-            read = retried(lambda: self._fs.cat_file(self._name, start=self._at, end=stop))
-        except OSError as error:
-            raise Unreachable(
-                f"{self._url}: cannot be reached at byte {self._at}, tried {TRIES} times: "
-                f"{error}; the same command goes on from here"
-            ) from error
+        read = retried(self._url, lambda: self._whole(self._at, stop))
         buffer[: len(read)] = read
         self._at += len(read)
         return len(read)
+
+    def _whole(self, start: int, stop: int) -> bytes:
+        read: bytes = self._fs.cat_file(self._name, start=start, end=stop)
+        if len(read) != stop - start:
+            raise OSError(errno.EIO, "it became shorter while it was read")
+        return read
 
 
 def size_of(path: str) -> int:
     """Of a file [bytes].
 
     Raises:
-      OSError: it is not there, or cannot be reached.
+      OSError: it is not there.
+      Unreachable: its bucket does not answer.
     """
     if not is_remote(path):
         return Path(path).stat().st_size
     fs, name = filesystem(path)
-    return int(retried(lambda: fs.size(name)))
+    return int(retried(path, lambda: fs.size(name)))
 
 
 def exists(path: str) -> bool:
@@ -115,8 +145,7 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return Path(path).exists()
     fs, name = filesystem(path)
-    fs.invalidate_cache()  # others may have written since
-    return bool(retried(lambda: fs.exists(name)))
+    return bool(retried(path, lambda: fs.exists(name)))
 
 
 def download(url: str, to: Path) -> None:
@@ -128,7 +157,7 @@ def download(url: str, to: Path) -> None:
     fs, name = filesystem(url)
     beside = to.with_name(to.name + ".partial")
     try:
-        retried(lambda: fs.get_file(name, str(beside)))
+        retried(url, lambda: fs.get_file(name, str(beside)))
         beside.replace(to)
     finally:
         beside.unlink(missing_ok=True)
@@ -157,28 +186,51 @@ def upload(file: Path, url: str) -> None:
       OSError: it cannot be reached or written.
     """
     fs, name = filesystem(url)
-    retried(lambda: fs.put_file(str(file), name))
+    retried(url, lambda: fs.put_file(str(file), name))
 
 
-def retried(call: Callable[[], Result]) -> Result:
+def retried(url: str, call: Callable[[], Result]) -> Result:
     """What a call returns, tried again where a network may have failed.
 
     Raises:
-      OSError: what it raised at last, or at once where trying again would not help.
+      OSError: what it raised, where trying again would not help; it names `url`.
+      Unreachable: it failed however often it was tried.
     """
-    for attempt in range(TRIES):
+    tries = 1 if url.startswith(TRIES_ITSELF) else TRIES
+    for attempt in range(tries):
         try:
             return call()
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
-            raise
-        except OSError as error:
-            if attempt == TRIES - 1 or error.errno == errno.ENOSPC:
-                raise
         except Exception as error:  # clients raise errors of their own, of no common kind
-            if attempt == TRIES - 1:
-                raise OSError(f"{type(error).__name__}: {error}") from error
+            if _is_final(error):
+                raise _named(error, url) from error
+            if attempt == tries - 1:
+                said = (isinstance(error, OSError) and error.strerror) or str(error)
+                said = " ".join(said.split()) or type(error).__name__
+                raise Unreachable(
+                    f"{url}: cannot be reached, tried {tries} times: {said}"
+                ) from error
         time.sleep(PAUSE * 2**attempt)
     raise AssertionError
+
+
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def _is_final(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, FINAL) or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def _named(error: OSError, url: str) -> OSError:
+    """The same said of a URL, as the system says it of a file."""
+    if error.filename is not None:  # a local file's
+        return error
+    said = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
+    if isinstance(error, PermissionError):
+        return PermissionError(errno.EACCES, said, url)
+    return OSError(error.errno, said, url)
 
 
 def read_text(path: str) -> str | None:
@@ -232,8 +284,10 @@ def remove(folder: str) -> None:
       OSError: it cannot be deleted.
     """
     fs, name = filesystem(folder)
-    if retried(lambda: fs.exists(name)):
-        retried(lambda: fs.rm(name, recursive=True))
+    try:
+        retried(folder, lambda: fs.rm(name, recursive=True))
+    except FileNotFoundError:  # also where a first try did it, and only its answer was lost
+        return
 
 
 def names_in(folder: str) -> list[str]:
@@ -243,9 +297,8 @@ def names_in(folder: str) -> list[str]:
       OSError: it cannot be reached.
     """
     fs, name = filesystem(folder)
-    fs.invalidate_cache()
     try:
-        found = retried(lambda: fs.ls(name, detail=False))
+        found = retried(folder, lambda: fs.ls(name, detail=False))
     except FileNotFoundError:
         return []
     return sorted(path.rstrip("/").rpartition("/")[2] for path in found)

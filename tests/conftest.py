@@ -34,3 +34,21 @@ def mesh():
     one = make_mesh(MeshConfig())
     with jax.set_mesh(one):
         yield one
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A server of buckets, started by the first test that needs one."""
+    from tests.buckets import serving
+
+    with pytest.MonkeyPatch.context() as environment, serving(environment) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3):
+    """An empty bucket, whose URL any process of this test can open."""
+    from tests.buckets import Bucket
+
+    yield Bucket(s3, f"bucket-{len(s3.asked)}")
+    s3.mend()

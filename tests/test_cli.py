@@ -110,6 +110,7 @@ def test_the_overview_names_every_command(capsys, args):
         ),
         ("plan", ["--topology", "2*v5e:4x4", "(default: 3)", "--train.steps", "--out"]),
         ("eval", ["--data", "(required)", "FOLDER@STEP", "{heldout}"]),
+        ("inspect", ["--pairs", "(default: 3)", "--split.prefix-length", "--grid.prefixes"]),
     ],
 )
 def test_help_gives_arguments_units_and_defaults(capsys, command, pieces):
@@ -137,7 +138,7 @@ def test_help_on_a_config_shows_its_values(capsys):
     ("command", "hint"),
     [
         ("prepair", "perhaps prepare"),
-        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check"),
+        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check, inspect"),
     ],
 )
 def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
@@ -155,6 +156,7 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
         (["plan", "tiny.py"], "--topology"),
         (["score", "run", "good.jsonl"], "--out"),
         (["eval", "run", "heldout", "--out", "eval"], "--data"),
+        (["inspect"], "PATH"),
     ],
 )
 def test_a_missing_argument_is_named(mistake, args, missing):

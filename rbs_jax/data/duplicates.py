@@ -54,6 +54,8 @@ def first_of_equals(digests: UInt8[np.ndarray, "N 16"]) -> Int64[np.ndarray, " N
 
     Args:
       digests: of all documents, in the corpus's order.
+
+    Takes about 50 bytes of memory a document beside the digests.
     """
     halves = np.ascontiguousarray(digests).view(np.uint64)
     order = np.lexsort((halves[:, 1], halves[:, 0]))
@@ -78,6 +80,9 @@ def first_of_alike(
       signatures: of all documents, in the corpus's order, as arrays or memory maps of one or
         more parts; where parts end makes no difference.
       threshold: the least similarity, above 0 and at most 1.
+
+    Takes about 80 bytes of memory a document and 25 MB, and reads the signatures once a band
+    (14 at 0.8), then those of candidates.
     """
     rows = _Rows(signatures)
     clusters = _Clusters(len(rows))

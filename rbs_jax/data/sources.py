@@ -67,18 +67,20 @@ def _find_local(source: str) -> list[str]:
 
 def _find_remote(source: str) -> list[str]:
     fs, name = filesystem(source)
-    try:
-        fs.invalidate_cache()
+
+    def find() -> list[str]:
         if glob.has_magic(name):
-            found = retried(lambda: [f for f in fs.glob(name) if not fs.isdir(f)])
-        elif retried(lambda: fs.isdir(name)):
-            found = [file for file in retried(lambda: fs.find(name)) if can_read(file)]
-        else:
-            found = [name] if retried(lambda: fs.exists(name)) else []
+            return [file for file in fs.glob(name) if not fs.isdir(file)]
+        if fs.isdir(name):
+            return [file for file in fs.find(name) if can_read(file)]
+        return [name] if fs.exists(name) else []
+
+    try:
+        found = retried(source, find)
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{source}: cannot be listed: {error}") from error
+        raise UserError(f"{source}: cannot be listed: {error.strerror}") from error
     return sorted(fs.unstrip_protocol(file) for file in found)
 
 

@@ -33,6 +33,4 @@ def run_hashes(text: str, length: int) -> UInt64[np.ndarray, " R"]:
 
 @functools.lru_cache(REMEMBERED)
 def _word_hash(word: str) -> int:
-    # A JSON string may hold half a surrogate pair, which plain UTF-8 refuses.
-    content = word.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")

@@ -207,10 +207,17 @@ def test_all_pairs_of_a_group_are_compared(rng):
     )
 
 
+def test_similarity_is_enough_at_the_threshold_and_not_below(rng):
+    rows = rng.integers(0, 1 << 32, (3, 128), np.uint32)
+    rows[1, :64] = rows[0, :64]
+    rows[2, :63] = rows[0, :63]
+    assert first_of_alike([rows], 0.5).tolist() == [0, 0, 2]
+
+
 def test_huge_groups_are_compared_with_their_first_documents_only(monkeypatch, rng):
     monkeypatch.setattr(duplicates, "PIVOTS", 5)
-    first = first_of_alike([one_band_in_common(rng, 6)], 0.8)
-    assert first.tolist() == [0, 0, 2, 2, 4, 4, 6, 7, 8, 9, 10, 11]
+    first = first_of_alike([one_band_in_common(rng, 100)], 0.8)
+    assert first.tolist() == [0, 0, 2, 2, 4, 4, *range(6, 200)]
 
 
 def test_copies_crowd_nobody_out_of_a_huge_group(monkeypatch, rng):
