@@ -9,12 +9,12 @@ The learning rate is a guess, tuned on nothing. The paper has no figures for thi
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download meta-llama/Llama-3.1-8B --exclude "original/*" --local-dir backbones/llama31_8b
-rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
-    --tokenizer backbones/llama31_8b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
-    --tokenizer backbones/llama31_8b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
-    --tokenizer backbones/llama31_8b --block-length 1536
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/train \
+    --tokenizer backbones/llama31_8b
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/valid \
+    --tokenizer backbones/llama31_8b --sources "texts/finemath-4plus/train-00001*"
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/test \
+    --tokenizer backbones/llama31_8b --sources "texts/finemath-4plus/train-00002*"
 rbs train configs/llama31_8b.py
 """
 

@@ -11,12 +11,12 @@ Commands (any math texts do; `valid` and `test` need documents of several blocks
 hf download meta-llama/Llama-3.2-1B --exclude "original/*" --local-dir backbones/llama32_1b
 hf download HuggingFaceTB/finemath --repo-type dataset --local-dir texts \
     --include "finemath-4plus/train-0000[0-2]*"
-rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
-    --tokenizer backbones/llama32_1b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
-    --tokenizer backbones/llama32_1b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
-    --tokenizer backbones/llama32_1b --block-length 1536
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/train \
+    --tokenizer backbones/llama32_1b
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/valid \
+    --tokenizer backbones/llama32_1b --sources "texts/finemath-4plus/train-00001*"
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/test \
+    --tokenizer backbones/llama32_1b --sources "texts/finemath-4plus/train-00002*"
 rbs train configs/llama32_1b.py
 """
 

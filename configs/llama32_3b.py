@@ -9,12 +9,12 @@ the rows at a time: 14.4 of a chip's 15.75 GiB at most, 7.5 s a step at least (d
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download meta-llama/Llama-3.2-3B --exclude "original/*" --local-dir backbones/llama32_3b
-rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
-    --tokenizer backbones/llama32_3b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
-    --tokenizer backbones/llama32_3b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
-    --tokenizer backbones/llama32_3b --block-length 1536
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/train \
+    --tokenizer backbones/llama32_3b
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/valid \
+    --tokenizer backbones/llama32_3b --sources "texts/finemath-4plus/train-00001*"
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/test \
+    --tokenizer backbones/llama32_3b --sources "texts/finemath-4plus/train-00002*"
 rbs train configs/llama32_3b.py
 """
 

@@ -6,12 +6,12 @@ Whether this backbone had another learning rate is not known.
 
 Not run here: no weights, no accelerator. Chips and hours are not measured.
 
-Commands (make texts/stackexchange as said there):
+Commands (texts as said there; a corpus holds the ids of one tokenizer):
 hf download meta-llama/Llama-3.2-1B --exclude "original/*" --local-dir backbones/llama32_1b
-rbs prepare texts/stackexchange/train --out corpora/stackexchange/train \
-    --tokenizer backbones/llama32_1b --block-length 1536
-rbs prepare texts/stackexchange/test --out corpora/stackexchange/test \
-    --tokenizer backbones/llama32_1b --block-length 1536
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/train \
+    --tokenizer backbones/llama32_1b
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/test \
+    --tokenizer backbones/llama32_1b --sources "texts/finemath-4plus/train-00005*"
 rbs train configs/paper_llama32_1b.py
 """
 

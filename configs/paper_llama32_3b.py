@@ -19,13 +19,14 @@ blocks in Llama 3 ids and goes back to text, which loses the ends of documents, 
 here keep them; its head has a bias and scores in bfloat16, here there is none and scores are
 float32; it drops or shortens blocks that its own tokenizer makes too long.
 
-Commands (the released command keeps rows of finemath-4plus with "stackexchange" in their url,
-documents shuffled; `rbs prepare` does neither, so make texts/stackexchange first):
+Commands (the recipe of the corpus says what it has from the released command):
 hf download meta-llama/Llama-3.2-3B --exclude "original/*" --local-dir backbones/llama32_3b
-rbs prepare texts/stackexchange/train --out corpora/stackexchange/train \
-    --tokenizer backbones/llama32_3b --block-length 1536
-rbs prepare texts/stackexchange/test --out corpora/stackexchange/test \
-    --tokenizer backbones/llama32_3b --block-length 1536
+hf download HuggingFaceTB/finemath --repo-type dataset --local-dir texts \
+    --include "finemath-4plus/train-0000[0-5]*"
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/train \
+    --tokenizer backbones/llama32_3b
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/test \
+    --tokenizer backbones/llama32_3b --sources "texts/finemath-4plus/train-00005*"
 rbs train configs/paper_llama32_3b.py
 """
 

@@ -11,12 +11,12 @@ long for its limit: many of those full of digits. Here none is dropped.
 
 Not run here: no weights, no accelerator. Chips and hours are not measured.
 
-Commands (make texts/stackexchange as said there):
+Commands (texts as said there; a corpus holds the ids of one tokenizer):
 hf download Qwen/Qwen2.5-7B-Instruct --local-dir backbones/qwen25_7b
-rbs prepare texts/stackexchange/train --out corpora/stackexchange/train \
-    --tokenizer backbones/qwen25_7b --block-length 1536
-rbs prepare texts/stackexchange/test --out corpora/stackexchange/test \
-    --tokenizer backbones/qwen25_7b --block-length 1536
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/train \
+    --tokenizer backbones/qwen25_7b
+rbs prepare configs/data/paper_stackexchange.py --out corpora/stackexchange/test \
+    --tokenizer backbones/qwen25_7b --sources "texts/finemath-4plus/train-00005*"
 rbs train configs/paper_qwen25_7b.py
 """
 

@@ -10,12 +10,12 @@ template.
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download Qwen/Qwen2.5-7B-Instruct --local-dir backbones/qwen25_7b
-rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
-    --tokenizer backbones/qwen25_7b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
-    --tokenizer backbones/qwen25_7b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
-    --tokenizer backbones/qwen25_7b --block-length 1536
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/train \
+    --tokenizer backbones/qwen25_7b
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/valid \
+    --tokenizer backbones/qwen25_7b --sources "texts/finemath-4plus/train-00001*"
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/test \
+    --tokenizer backbones/qwen25_7b --sources "texts/finemath-4plus/train-00002*"
 rbs train configs/qwen25_7b.py
 """
 

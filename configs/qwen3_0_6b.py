@@ -7,12 +7,12 @@ The learning rate is a guess, tuned on nothing. The paper has no figures for thi
 
 Commands (texts as in configs/llama32_1b.py; a corpus holds the ids of one tokenizer):
 hf download Qwen/Qwen3-0.6B --local-dir backbones/qwen3_0_6b
-rbs prepare "texts/finemath-4plus/train-00000*" --out corpora/finemath/train \
-    --tokenizer backbones/qwen3_0_6b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00001*" --out corpora/finemath/valid \
-    --tokenizer backbones/qwen3_0_6b --block-length 1536
-rbs prepare "texts/finemath-4plus/train-00002*" --out corpora/finemath/test \
-    --tokenizer backbones/qwen3_0_6b --block-length 1536
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/train \
+    --tokenizer backbones/qwen3_0_6b
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/valid \
+    --tokenizer backbones/qwen3_0_6b --sources "texts/finemath-4plus/train-00001*"
+rbs prepare configs/data/finemath_4plus.py --out corpora/finemath/test \
+    --tokenizer backbones/qwen3_0_6b --sources "texts/finemath-4plus/train-00002*"
 rbs train configs/qwen3_0_6b.py
 """
 

@@ -1,7 +1,7 @@
 """A small reward model from scratch on textbooks, minutes on 2 CPU cores.
 
-Expects corpora/textbooks/{train,valid,test}, made by `rbs prepare` with
-`--tokenizer train:8192` for train and `--tokenizer corpora/textbooks/train` for the rest.
+Expects corpora/textbooks/{train,valid,test}; configs/data/folder.py makes them of any folders of
+text, and has the commands.
 Run: rbs train configs/textbooks_cpu.py
 """
 

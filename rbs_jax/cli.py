@@ -71,13 +71,13 @@ def parse(args: Sequence[str]) -> Command:
         default = COMMANDS[name](config, experiment=load_experiment(config))
     if name == "prepare" and config is not None:
         recipe = load_value(config, "recipe", Recipe)
-        default = COMMANDS[name]((str(config),), tyro.MISSING, recipe=recipe)
+        default = COMMANDS[name]((str(config),), recipe=recipe)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 COMMANDS[name],
-                args=rest,
+                args=_glued(rest, "--beam"),
                 prog=f"rbs {name}",
                 default=default,
                 config=(tyro.conf.AvoidSubcommands,),
@@ -86,6 +86,17 @@ def parse(args: Sequence[str]) -> Command:
         if not stop.code:
             raise
         raise UserError(f"{_one_line(said.getvalue())}; see rbs {name} --help") from stop
+
+
+def _glued(args: Sequence[str], option: str) -> list[str]:
+    """Arguments with an option's value behind `=`, where that is options and values itself."""
+    glued: list[str] = []
+    for arg in args:
+        if glued and glued[-1] == option and "=" in arg:
+            glued[-1] = f"{option}={arg}"
+        else:
+            glued.append(arg)
+    return glued
 
 
 def _one_line(box: str) -> str:

@@ -48,8 +48,8 @@ class Prepare:
     what: Positional[tuple[str, ...]]
     """SOURCE...: files, folders or globs of them, local or in a bucket; or a RECIPE.py that defines
     `recipe = Recipe(...)`."""
-    out: str
-    """The corpus's folder, a path or a URL (s3://, gs://); must not exist."""
+    out: str = ""
+    """The corpus's folder, to be given: a path or a URL (s3://, gs://); must not exist."""
     strict: bool = False
     """Refuse the first document or file that cannot be read, instead of leaving it out."""
     workers: int | None = None
@@ -62,10 +62,15 @@ class Prepare:
     def run(self) -> None:
         from rbs_jax.prepare import prepare
 
+        if not self.out:
+            raise UserError("rbs prepare: give the corpus's folder with --out")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers is {self.workers}, it must be at least 1")
         recipe = self.recipe
-        if not (len(self.what) == 1 and self.what[0].endswith(".py")):
+        files = [what for what in self.what if what.endswith(".py")]
+        if files and len(self.what) > 1:
+            raise UserError(f"{files[0]}: beside a recipe, name other sources with --sources")
+        if not files:
             recipe = dataclasses.replace(recipe, sources=(*self.what, *recipe.sources))
         if not recipe.sources:
             raise UserError("rbs prepare: no SOURCE given")

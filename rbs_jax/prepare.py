@@ -79,6 +79,7 @@ def prepare(
     out = out.rstrip("/")
     left_out = LeftOut(strict)
     _refuse_finished(out)
+    _refuse_inside(recipe.sources, out)
     parts = list_parts(find_files(recipe.sources), recipe, left_out.broken_file)
     with _begun(out, recipe, parts) as folder:
         tokens = _tokenizer(recipe, parts, folder, strict)
@@ -103,6 +104,17 @@ def _refuse_finished(out: str) -> None:
     if "manifest.json" in there or (there and WORK not in there):
         raise UserError(f"{out}: already exists; give another --out or remove it first")
     return None
+
+
+def _refuse_inside(sources: Sequence[str], out: str) -> None:
+    """Else a preparation that goes on would take what it has begun for text."""
+    for source in sources:
+        if is_remote(source) or is_remote(out):
+            inside = f"{out}/".startswith(f"{source.rstrip('/')}/")
+        else:
+            inside = Path(source).is_dir() and Path(source).resolve() in Path(out).resolve().parents
+        if inside:
+            raise UserError(f"{out}: lies in the source {source}; give an --out elsewhere")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from rbs_jax.cli import COMMANDS, main, parse
 from rbs_jax.data.manifest import read_manifest
+from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import load_experiment
 from rbs_jax.model.kinds import fresh
@@ -98,7 +99,10 @@ def test_the_overview_names_every_command(capsys, args):
     ("command", "pieces"),
     [
         ("quickstart", ["--out", "default runs/quickstart", "--fast", "(default: False)"]),
-        ("prepare", ["--tokenizer", "(required)", "[tokens]", "(default: 128)", "(default: text)"]),
+        (
+            "prepare",
+            ["--tokenizer", "to be given: a path", "[tokens]", "(default: 128)", "(default: text)"],
+        ),
         ("train", ["--train.steps", "(default: 300)", "--split.prefix-length", "[tokens]"]),
         (
             "score",
@@ -146,6 +150,7 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
     [
         (["prepare", "good.jsonl", "--out", "corpus"], "--tokenizer"),
         (["prepare", "good.jsonl", "--tokenizer", "train:300"], "--out"),
+        (["prepare", "good.jsonl", "--tokenizer", "train:300", "--out", ""], "--out"),
         (["prepare", "--tokenizer", "train:300", "--out", "corpus"], "SOURCE"),
         (["train"], "PATH"),
         (["plan", "tiny.py"], "--topology"),
@@ -201,6 +206,11 @@ def test_the_program_says_one_line_on_any_terminal(encoding):
         (["plan", "tiny.py", "--topology", "v5e:4x4", "--utilisation", "40"], "is 40.0"),
         (["plan", "tiny.py", "--topology", "v5e:4x4", "--grid.prefixes", "1"], "grid.prefixes is"),
         (["plan", "tiny.txt", "--topology", "v5e:4x4"], "tiny.txt: a config is a .py file"),
+        (["prepare", "good.jsonl", "--out", "corpus", "--workers", "0"], "--workers is 0"),
+        (
+            ["prepare", "good.jsonl", "--out", "corpus", "--shuffle-seed", "-1"],
+            "shuffle_seed is -1",
+        ),
         (["eval", "run", "hellaswag", "--data", "corpus", "--out", "eval"], "'hellaswag'"),
     ],
 )
@@ -275,6 +285,57 @@ def test_a_file_name_need_not_be_utf8(folder):
 )
 def test_what_cannot_be_prepared_is_named(mistake, changed, said):
     assert said in mistake(*prepare(**{"out": "corpus"} | changed))
+
+
+RECIPE = """
+from rbs_jax.data.recipe import Recipe
+
+recipe = Recipe(("texts",), "train:300", block_length=4, url_pattern="edu")
+"""
+
+
+def test_a_recipe_s_values_are_the_defaults_of_the_flags(folder):
+    (folder / "recipe.py").write_text(RECIPE)
+    plain = parse(["prepare", "recipe.py", "--out", "corpus"])
+    assert plain.recipe == Recipe(("texts",), "train:300", block_length=4, url_pattern="edu")
+    flags = ["--sources", "good.jsonl", "more", "--url-pattern", "None", "--duplicates", "exact"]
+    for args in (["recipe.py", *flags], [*flags, "recipe.py"]):
+        parsed = parse(["prepare", "--out", "corpus", *args])
+        assert parsed.recipe == Recipe(
+            ("good.jsonl", "more"), "train:300", block_length=4, duplicates="exact"
+        )
+
+
+def test_a_corpus_is_made_by_a_recipe_with_other_sources(folder):
+    (folder / "recipe.py").write_text(RECIPE)
+    flags = ["--sources", "good.jsonl", "--url-pattern", "None"]
+    assert main(["prepare", "recipe.py", *flags, "--out", "corpus"]) == 0
+    kept = read_manifest(folder / "corpus").settings
+    assert (kept["sources"], kept["block_length"], kept["url_pattern"]) == (["good.jsonl"], 4, None)
+
+
+@pytest.mark.parametrize("what", [["recipe.py", "good.jsonl"], ["good.jsonl", "recipe.py"]])
+def test_sources_beside_a_recipe_are_refused(folder, mistake, what):
+    (folder / "recipe.py").write_text(RECIPE)
+    said = mistake("prepare", *what, "--out", "corpus")
+    assert said == "rbs: recipe.py: beside a recipe, name other sources with --sources\n"
+
+
+def test_sources_may_be_named_either_way(folder):
+    (folder / "more.jsonl").write_text(TEXT)
+    assert main([*prepare("corpus"), "--sources", "more.jsonl"]) == 0
+    assert read_manifest(folder / "corpus").settings["files"] == ["good.jsonl", "more.jsonl"]
+
+
+@pytest.mark.parametrize("equals", [False, True])
+def test_options_of_a_pipeline_begin_with_dashes_as_ours_do(equals):
+    options = "--runner=DirectRunner --direct_num_workers=4"
+    given = [f"--beam={options}"] if equals else ["--beam", options]
+    assert parse([*prepare("corpus"), *given, "--strict"]).beam == options
+
+
+def test_an_option_is_not_taken_for_those_of_a_pipeline(mistake):
+    assert "--beam" in mistake(*prepare("corpus"), "--beam", "--strict")
 
 
 def test_a_corpus_is_never_written_over(folder, corpus, mistake):

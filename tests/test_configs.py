@@ -1,11 +1,18 @@
 import ast
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 
 import jax
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from rbs_jax.cli import main, parse
+from rbs_jax.config_file import load_value
+from rbs_jax.data.manifest import read_manifest
+from rbs_jax.data.recipe import Recipe
 from rbs_jax.experiment import Experiment, differences, load_experiment, to_json
 from rbs_jax.model import backbones
 from rbs_jax.model.kinds import shapes_of
@@ -13,6 +20,7 @@ from rbs_jax.model.language import LanguageModel
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
+RECIPES = sorted(path.stem for path in (FOLDER / "data").glob("*.py"))
 PAPER = [name for name in CONFIGS if name.startswith("paper_")]
 PARAMETERS = {
     "LLAMA32_1B": 1_235_814_400,
@@ -41,19 +49,31 @@ def test_a_config_loads_and_its_sizes_fit_the_mesh_and_the_text(name):
     loaded.check_model()
 
 
+def docstring(name):
+    return ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")))
+
+
+def commands(name, monkeypatch):
+    """What the `rbs prepare` lines of a docstring mean."""
+    monkeypatch.chdir(FOLDER.parent)
+    lines = docstring(name).replace("\\\n", "").split("\n")
+    return [parse(shlex.split(line)[1:]) for line in lines if line.startswith("rbs prepare")]
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_docstring_names_its_commands(name):
-    said = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")))
+def test_a_docstring_names_its_commands(name, monkeypatch):
+    said = docstring(name)
     assert f"rbs train configs/{name}.py" in said
     init = experiment(name).model.init
     if init is not None and init.startswith("backbones/"):
         assert f"--local-dir {init}\n" in said
-        commands = said.replace("\\\n", "").split("\n")
-        prepared = [line for line in commands if line.startswith("rbs prepare")]
+        prepared = commands(name, monkeypatch)
         data = experiment(name).data
         for corpus in filter(None, (*data.train, data.valid, data.test)):
-            assert any(f"--out {corpus} " in line for line in prepared)
-        assert all(f"--tokenizer {init} --block-length 1536" in line for line in prepared)
+            assert corpus in [command.out for command in prepared]
+        assert len({command.recipe.sources for command in prepared}) == len(prepared)
+        for recipe in (command.recipe for command in prepared):
+            assert (recipe.tokenizer, recipe.block_length) == (init, 1536)
 
 
 @pytest.mark.parametrize("name", [name.lower() for name in PARAMETERS])
@@ -111,3 +131,93 @@ def test_an_update_of_the_paper_is_a_prefix_and_one_of_ours_a_grid():
     paper, ours = experiment("paper_llama32_3b"), experiment("llama32_1b")
     assert paper.train.steps * paper.updates_per_step == 218 * 32
     assert ours.train.steps * ours.updates_per_step == 218
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_s_docstring_prepares_three_corpora_of_different_files(name, monkeypatch):
+    recipe = load_value(FOLDER / "data" / f"{name}.py", "recipe", Recipe)
+    first, *rest = commands(f"data/{name}", monkeypatch)
+    assert first.recipe == recipe
+    outs = [command.out for command in (first, *rest)]
+    assert [out.rpartition("/")[2] for out in outs] == ["train", "valid", "test"]
+    assert len({command.recipe.sources for command in (first, *rest)}) == 3
+    if name != "folder":
+        assert f"--local-dir {recipe.tokenizer}\n" in docstring(f"data/{name}")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_help_on_a_recipe_shows_its_values(name, capsys):
+    recipe = load_value(FOLDER / "data" / f"{name}.py", "recipe", Recipe)
+    with pytest.raises(SystemExit) as stop:
+        main(["prepare", str(FOLDER / "data" / f"{name}.py"), "--help"])
+    assert not stop.value.code
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for value in (*recipe.sources, recipe.tokenizer, recipe.duplicates, recipe.block_length):
+        assert f"(default: {shlex.quote(str(value))})" in said
+
+
+# The columns that the publishers' cards name, and their types.
+OPENWEBMATH = {name: pa.string() for name in ("url", "text", "date", "metadata")}
+INFIWEBMATH = {
+    "url": pa.string(),
+    "metadata": pa.string(),
+    "score": pa.float64(),
+    "int_score": pa.int64(),
+    "token_count": pa.int64(),
+    "char_count": pa.int64(),
+    "text": pa.string(),
+}
+FINEMATH = {
+    "url": pa.string(),
+    "fetch_time": pa.int64(),
+    "content_mime_type": pa.string(),
+    "warc_filename": pa.string(),
+    "warc_record_offset": pa.int32(),
+    "warc_record_length": pa.int32(),
+    "text": pa.string(),
+    "token_count": pa.int32(),
+    "char_count": pa.int32(),
+    "metadata": pa.string(),
+    "score": pa.float64(),
+    "int_score": pa.int64(),
+    "crawl": pa.string(),
+    "snapshot_type": pa.string(),
+    "language": pa.string(),
+    "language_score": pa.float64(),
+}
+ASKED = "Let f be a function; why is the sum of its even and odd parts f itself, and not another?"
+ROWS = [
+    {"url": "https://math.stackexchange.com/questions/1", "score": 3.6, "int_score": 4},
+    {"url": "https://math.stackexchange.com/questions/2", "score": 3.4, "int_score": 3},
+    {"url": "https://example.org/stack/exchange", "score": 5.0, "int_score": 5},
+    {"url": "https://example.org/stackexchange-copy", "score": 4.4, "int_score": 4},
+]
+TEXTS = [f"{ASKED} So asks number one.", "Two is prime.", "Three is odd.", f"{ASKED} So asks, too."]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "left_out"),
+    [
+        ("finemath_4plus", FINEMATH, {"score": 1, "near_duplicate": 1}),
+        ("infiwebmath_4plus", INFIWEBMATH, {"score": 1, "near_duplicate": 1}),
+        ("openwebmath", OPENWEBMATH, {"near_duplicate": 1}),
+        ("paper_stackexchange", FINEMATH, {"url": 1}),
+        ("folder", {"text": pa.string()}, {"near_duplicate": 1}),
+    ],
+)
+def test_a_recipe_takes_what_it_says_of_a_file_as_published(
+    name, columns, left_out, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [row | {"text": text} for row, text in zip(ROWS, TEXTS, strict=True)]
+    kept = [{column: row.get(column) for column in columns} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(kept, pa.schema(columns)), "made.parquet")
+    flags = ["--sources", "made.parquet", "--tokenizer", "train:260", "--block-length", "8"]
+    recipe = str(FOLDER / "data" / f"{name}.py")
+    assert main(["prepare", recipe, *flags, "--strict", "--out", "corpus"]) == 0
+    made = read_manifest(Path("corpus"))
+    assert (made.left_out, made.document_count) == (left_out, 4 - sum(left_out.values()))
+    if "near_duplicate" in left_out:
+        listed = Path("corpus/dropped/near_duplicate.jsonl").read_text()
+        assert '"row": 3' in listed
+        assert (ROWS[3]["url"] in listed) == (name != "folder")

@@ -154,6 +154,29 @@ def test_a_corpus_that_is_there_is_never_touched(folder):
     assert content(folder / "out") == before
 
 
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        (".", "out"),
+        ("texts/", "texts/deep/out/"),
+        ("texts", "link/out"),
+        ("memory://bucket/texts", "memory://bucket/texts/out"),
+    ],
+)
+def test_a_corpus_in_its_own_source_is_refused(folder, source, out):
+    (folder / "texts").mkdir()
+    (folder / "link").symlink_to("texts")
+    (folder / "texts" / "more.jsonl").write_text('{"text": "words"}\n')
+    with pytest.raises(UserError, match=f"{out.rstrip('/')}: lies in the source {source};"):
+        prepare(recipe(sources=("text.jsonl", source)), out)
+
+
+def test_a_corpus_may_lie_beside_its_sources(folder):
+    (folder / "out.texts").mkdir()
+    (folder / "text.jsonl").rename(folder / "out.texts" / "text.jsonl")
+    assert prepare(recipe(sources=("out.texts",)), "out", workers=1).document_count == ROWS
+
+
 def test_files_that_break_off_are_named_and_strict_refuses_them(folder, capsys):
     (folder / "bad.jsonl.gz").write_bytes(b"\x1f\x8b no gzip")
     (folder / "bad.parquet").write_bytes(b"PAR1")
@@ -197,6 +220,8 @@ def test_mistakes_leave_nothing(folder, changes, message):
         ({"url_pattern": "("}, r"url_pattern '\(': "),
         ({"min_characters": 9, "max_characters": 8}, "min_characters is 9"),
         ({"similarity": 0.0}, "similarity is 0.0"),
+        ({"min_score": float("nan")}, "min_score is nan"),
+        ({"shuffle_seed": -1}, "shuffle_seed is -1"),
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(changes, message):

@@ -1,6 +1,7 @@
 """What a corpus is made of, as one value: sources, fields, filters, order, blocks."""
 
 import dataclasses
+import math
 import re
 from typing import Any, Literal
 
@@ -66,6 +67,10 @@ class Recipe:
             )
         if not 0 < self.similarity <= 1:
             raise UserError(f"similarity is {self.similarity}, it must be above 0 and at most 1")
+        if self.min_score is not None and math.isnan(self.min_score):
+            raise UserError("min_score is nan: no score is at least that")
+        if self.shuffle_seed is not None and self.shuffle_seed < 0:
+            raise UserError(f"shuffle_seed is {self.shuffle_seed}, it must be at least 0")
         if self.url_pattern is not None:
             try:
                 re.compile(self.url_pattern)
