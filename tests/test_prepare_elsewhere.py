@@ -3,13 +3,18 @@
 import gzip
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from rbs_jax.data import parts as parts_module
+from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.manifest import read_manifest
+from rbs_jax.data.reader import Corpus
 from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.split import SplitConfig
+from rbs_jax.data.stream import GridStream
 from rbs_jax.errors import UserError
 from rbs_jax.prepare import prepare
 
@@ -39,8 +44,8 @@ def sources(folder, bucket):
     return f"{bucket.url}/text"
 
 
-def recipe(*sources, **changes):
-    return Recipe(sources or ("text",), "train:300", 16, **changes)
+def recipe(*sources, tokenizer="train:300", **changes):
+    return Recipe(sources or ("text",), tokenizer, 16, **changes)
 
 
 def content(folder):
@@ -118,3 +123,18 @@ def test_without_beam_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
     with pytest.raises(UserError, match=r"pip install 'rbs_jax\[beam\]'"):
         prepare(recipe(), "out", beam="--runner=DirectRunner")
+
+
+def test_a_corpus_is_streamed_from_its_bucket(folder, bucket, monkeypatch):
+    monkeypatch.setenv("RBS_CACHE", str(folder / "cache"))
+    url = f"{bucket.url}/made"
+    made = prepare(recipe(), url, workers=1)
+    local = prepare(recipe(tokenizer=url), "local", workers=1)
+    assert local.fingerprint == made.fingerprint
+    split, grid = SplitConfig(8, 8), GridConfig(4, 2)
+    remote, near = (GridStream([Corpus(name)], split, grid, 0) for name in (url, "local"))
+    bucket.fail("made/.*00000-of.*", "503", times=1)
+    np.testing.assert_equal(list(remote.read(0, 6)), list(near.read(0, 6)))
+    assert bucket.server.failed() == 1
+    cached = [path.name for path in (folder / "cache").rglob("blocks-*")]
+    assert len(cached) == len(set(cached)) <= len(made.shards)
