@@ -10,7 +10,10 @@ import fsspec
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-REFUSAL = b"<Error><Code>InternalError</Code><Message>We are out of order</Message></Error>"
+REFUSALS = {
+    "503": ("503 Service Unavailable", "InternalError", "We are out of order"),
+    "403": ("403 Forbidden", "AccessDenied", "You may not"),
+}
 
 
 class Server:
@@ -44,8 +47,9 @@ class Server:
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault.kind == "hang":
             self._over.wait(60)
-        start_response("503 Service Unavailable", [("Content-Type", "application/xml")])
-        return [REFUSAL]
+        status, code, message = REFUSALS.get(fault.kind, REFUSALS["503"])
+        start_response(status, [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()]
 
     def _cut(self, environ, start_response):
         """What was asked for is done, but half of the answer gets lost, with the connection."""
@@ -115,8 +119,8 @@ class Bucket:
     def fail(self, key, kind="503", times=1):
         """The next requests for a key (a regular expression) fail.
 
-        A request is refused ("503"), never answered ("hang"), or carried out but its answer breaks
-        off halfway ("cut").
+        A request is refused ("503", "403"), never answered ("hang"), or carried out but its answer
+        breaks off halfway ("cut").
         """
         self.server.fail(f"/{self.name}/?{key}", kind, times)
 

@@ -277,6 +277,13 @@ def test_what_becomes_shorter_while_it_is_read_is_no_whole_file(bucket):
             file.read()
 
 
+def test_who_may_not_is_told_at_once(bucket, tmp_path, no_second_try):
+    bucket.fail("data", "403", times=100)
+    with pytest.raises(PermissionError, match=f"You may not: '{bucket.url}/data'") as caught:
+        storage.upload(local(tmp_path), f"{bucket.url}/data")
+    assert caught.value.filename == f"{bucket.url}/data"
+
+
 def test_a_full_disk_is_no_trouble_of_the_network(no_second_try):
 
     def full():
