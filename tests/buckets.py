@@ -26,6 +26,7 @@ class Server:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.port}"
+        self.client = None
         self.asked = []
         """Methods and paths of all requests so far."""
         self._faults = []
@@ -101,7 +102,7 @@ class Bucket:
 
     def __init__(self, server, name):
         self.server, self.name, self.url = server, name, f"s3://{name}"
-        self._s3 = boto3.client("s3")
+        self._s3 = server.client
         self._s3.create_bucket(Bucket=name)
 
     def put(self, key, data):
@@ -140,6 +141,7 @@ def serving(monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server.client = boto3.client("s3")
     try:
         yield server
     finally:

@@ -248,6 +248,22 @@ def test_gives_up_on_what_never_answers(bucket, filled, monkeypatch):
     assert bucket.server.failed() == 2
 
 
+def test_an_upload_waits_for_no_leave(bucket, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        host = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": host})
+        monkeypatch.setattr(remote, "TRIES", 1)
+        with pytest.raises(remote.Unreachable, match="timeout"):
+            storage.upload(local(tmp_path), "s3://bucket/key")
+
+
+def test_a_wrong_profile_is_the_users_mistake(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    monkeypatch.setattr(remote, "SILENCE", 0.7)  # a client of its own
+    with pytest.raises(UserError, match=r"s3://bucket/key: .*profile .absent. could not be found"):
+        remote.filesystem("s3://bucket/key")
+
+
 def test_waits_a_sensible_time():
     settings = remote.filesystem("s3://bucket/key")[0].config_kwargs
     assert settings["read_timeout"] == remote.SILENCE
