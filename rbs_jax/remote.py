@@ -48,8 +48,24 @@ def filesystem(path: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise UserError(f"{path}: {error}; buckets need `pip install 'rbs_jax[cloud]'`") from error
     if protocol in {"s3", "s3a"}:
-        fs.retries = 1  # `retried` tries again: tries of tries of tries take half an hour
+        _restrain(fs, path)
     return fs, name
+
+
+def _restrain(fs: Any, path: str) -> None:
+    """Keeps the client of s3:// from trying and from waiting longer than it is told.
+
+    Raises:
+      UserError: the user's own settings of it (profile, credentials) are wrong.
+    """
+    from botocore.exceptions import BotoCoreError
+    from botocore.handlers import add_expect_header
+
+    fs.retries = 1  # `retried` tries again: tries of tries of tries take half an hour
+    try:  # with this header it waits for leave to upload, and for ever
+        fs.s3.meta.events.unregister("before-call.s3", add_expect_header)
+    except BotoCoreError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _settings(protocol: str) -> dict[str, Any]:

@@ -10,7 +10,10 @@ import fsspec
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-REFUSAL = b"<Error><Code>InternalError</Code><Message>We are out of order</Message></Error>"
+REFUSALS = {
+    "503": ("503 Service Unavailable", "InternalError", "We are out of order"),
+    "403": ("403 Forbidden", "AccessDenied", "You may not"),
+}
 
 
 class Server:
@@ -23,6 +26,7 @@ class Server:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.port}"
+        self.client = None
         self.asked = []
         """Methods and paths of all requests so far."""
         self._faults = []
@@ -44,8 +48,9 @@ class Server:
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault.kind == "hang":
             self._over.wait(60)
-        start_response("503 Service Unavailable", [("Content-Type", "application/xml")])
-        return [REFUSAL]
+        status, code, message = REFUSALS.get(fault.kind, REFUSALS["503"])
+        start_response(status, [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()]
 
     def _cut(self, environ, start_response):
         """What was asked for is done, but half of the answer gets lost, with the connection."""
@@ -97,7 +102,7 @@ class Bucket:
 
     def __init__(self, server, name):
         self.server, self.name, self.url = server, name, f"s3://{name}"
-        self._s3 = boto3.client("s3")
+        self._s3 = server.client
         self._s3.create_bucket(Bucket=name)
 
     def put(self, key, data):
@@ -115,8 +120,8 @@ class Bucket:
     def fail(self, key, kind="503", times=1):
         """The next requests for a key (a regular expression) fail.
 
-        A request is refused ("503"), never answered ("hang"), or carried out but its answer breaks
-        off halfway ("cut").
+        A request is refused ("503", "403"), never answered ("hang"), or carried out but its answer
+        breaks off halfway ("cut").
         """
         self.server.fail(f"/{self.name}/?{key}", kind, times)
 
@@ -136,6 +141,7 @@ def serving(monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server.client = boto3.client("s3")
     try:
         yield server
     finally:

@@ -248,6 +248,22 @@ def test_gives_up_on_what_never_answers(bucket, filled, monkeypatch):
     assert bucket.server.failed() == 2
 
 
+def test_an_upload_waits_for_no_leave(bucket, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        host = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": host})
+        monkeypatch.setattr(remote, "TRIES", 1)
+        with pytest.raises(remote.Unreachable, match="timeout"):
+            storage.upload(local(tmp_path), "s3://bucket/key")
+
+
+def test_a_wrong_profile_is_the_users_mistake(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    monkeypatch.setattr(remote, "SILENCE", 0.7)  # a client of its own
+    with pytest.raises(UserError, match=r"s3://bucket/key: .*profile .absent. could not be found"):
+        remote.filesystem("s3://bucket/key")
+
+
 def test_waits_a_sensible_time():
     settings = remote.filesystem("s3://bucket/key")[0].config_kwargs
     assert settings["read_timeout"] == remote.SILENCE
@@ -275,6 +291,13 @@ def test_what_becomes_shorter_while_it_is_read_is_no_whole_file(bucket):
         bucket.put("data", DATA[:1500])
         with pytest.raises(remote.Unreachable, match="became shorter"):
             file.read()
+
+
+def test_who_may_not_is_told_at_once(bucket, tmp_path, no_second_try):
+    bucket.fail("data", "403", times=100)
+    with pytest.raises(PermissionError, match=f"You may not: '{bucket.url}/data'") as caught:
+        storage.upload(local(tmp_path), f"{bucket.url}/data")
+    assert caught.value.filename == f"{bucket.url}/data"
 
 
 def test_a_full_disk_is_no_trouble_of_the_network(no_second_try):
