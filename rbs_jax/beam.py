@@ -1,5 +1,8 @@
 """Tasks to the workers of an Apache Beam pipeline (the extra `beam`)."""
 
+import logging
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,8 +25,11 @@ def run_pipeline(function: Callable[[Any], Any], tasks: Sequence[Any], options: 
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise UserError("--beam needs Apache Beam: pip install 'rbs_jax[beam]'") from error
+    for name in ("root", "apache_beam"):  # which tell of every channel that opens
+        logging.getLogger(name).setLevel(logging.ERROR)
+    flags = ["--default_sdk_harness_log_level=ERROR", *shlex.split(options)]
     try:
-        with beam.Pipeline(options=PipelineOptions(options.split())) as pipeline:
+        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
             _ = (
                 pipeline
                 | "Tasks" >> beam.Create(list(tasks))
@@ -32,5 +38,7 @@ def run_pipeline(function: Callable[[Any], Any], tasks: Sequence[Any], options: 
             )
     except UserError:
         raise
-    except RuntimeError as error:  # what a worker raised, as text
-        raise UserError(f"the pipeline failed: {str(error).strip().splitlines()[-1]}") from error
+    except RuntimeError as error:  # what a worker raised, as the text of its traceback
+        mistakes = re.findall(r"^rbs_jax\.[\w.]+: (.+)$", str(error), re.MULTILINE)
+        said = mistakes or str(error).strip().splitlines() or ["no reason given"]
+        raise UserError(f"{said[-1].split(' [while running')[0]}") from error
