@@ -28,6 +28,7 @@ test-all: test
 benchmarks: $(VENV)/.installed-benchmarks
 	$(VENV)/bin/python benchmarks/step.py
 	$(VENV)/bin/python benchmarks/score.py
+	$(VENV)/bin/python benchmarks/data.py
 
 # Changes the core in hundreds of places, one at a time; see docs/mutation.md.
 mutation: $(VENV)/.installed-dev

@@ -50,7 +50,11 @@ The first, at its best rate, is the base that every other row changes."""
 def base(corpora: Path) -> Experiment:
     """Grids of 8, one update a step of 32 blocks, a sixteenth of an epoch."""
     return Experiment(
-        data=DataConfig(*(str(corpora / name) for name in ("train", "valid", "test"))),
+        data=DataConfig(
+            train=(str(corpora / "train"),),
+            valid=str(corpora / "valid"),
+            test=str(corpora / "test"),
+        ),
         split=SplitConfig(prefix_length=48, suffix_length=32, reach=16),
         grid=GridConfig(prefixes=8, grids_per_step=BLOCKS_PER_STEP // 8),
         model=TransformerConfig(vocab_size=8192, num_layers=2, dtype="float32", scan_layers=False),

@@ -3,17 +3,23 @@
 A machine's drift then hits all of them alike, and a process's memory is its program's alone.
 """
 
+import contextlib
 import ctypes
 import importlib
+import json
 import multiprocessing
 import os
+import resource
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -130,6 +136,51 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._open = False
         self._watch.join()
+
+
+class Watched(NamedTuple):
+    """What a program that ran to its end has cost, all processes that it started included."""
+
+    seconds: float
+    processor_seconds: float
+    peak_bytes: int
+    """Most resident memory of all processes together, as it was seen some times a second."""
+    said: dict[str, Any]
+    """The JSON of its last line."""
+
+
+def watched(command: list[str], environment: dict[str, str], every: float = 0.1) -> Watched:
+    """Run a program whose last line is JSON, looking at its memory so often [s]."""
+    before, peak, began = _of_children(), 0, time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = psutil.Popen(
+            command, stdout=out, stderr=errors, env={**os.environ, **environment}
+        )
+        while process.poll() is None:
+            peak = max(peak, _resident(process))
+            time.sleep(every)
+        seconds = time.perf_counter() - began
+        out.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{errors.read()[-4000:]}")
+        return Watched(
+            seconds, _of_children() - before, peak, json.loads(out.read().splitlines()[-1])
+        )
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total
 
 
 def fastest(sizes: list[int], seconds_each: Callable[[int], float | None]) -> int:

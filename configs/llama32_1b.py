@@ -32,7 +32,7 @@ from rbs_jax.train.heldout import HeldoutConfig
 
 experiment = Experiment(
     data=DataConfig(
-        train="corpora/finemath/train",
+        train=("corpora/finemath/train",),
         valid="corpora/finemath/valid",
         test="corpora/finemath/test",
     ),

@@ -41,7 +41,7 @@ from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig
 
 experiment = Experiment(
-    data=DataConfig(train="corpora/stackexchange/train", test="corpora/stackexchange/test"),
+    data=DataConfig(train=("corpora/stackexchange/train",), test="corpora/stackexchange/test"),
     split=SplitConfig(prefix_length=512, suffix_length=1024, breakpoint="fixed"),
     template=TemplateConfig(form="plain"),  # a base model: no template, and nothing added
     grid=GridConfig(

@@ -12,7 +12,7 @@ from rbs_jax.optim import OptimConfig
 
 experiment = Experiment(
     data=DataConfig(
-        train="corpora/textbooks/train",
+        train=("corpora/textbooks/train",),
         valid="corpora/textbooks/valid",
         test="corpora/textbooks/test",
     ),

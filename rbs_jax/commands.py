@@ -191,8 +191,8 @@ class Eval:
     Hugging Face folder."""
     suite: Positional[Literal["heldout"]]
     """heldout: true continuations against others, on a corpus."""
-    data: Path
-    """The suite's data; for heldout a corpus."""
+    data: str
+    """The suite's data; for heldout a corpus, by folder or URL."""
     out: Path
     """Folder for result.json."""
     language_model: str | None = None

@@ -2,11 +2,14 @@
 
 import dataclasses
 import difflib
+import json
+import math
 import typing
 from pathlib import Path
 from typing import Any
 
 from rbs_jax.config_file import load_value
+from rbs_jax.data.cache import CACHE_GIGABYTES
 from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.data.template import TemplateConfig
@@ -24,14 +27,32 @@ from rbs_jax.train.tile import TileConfig
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Prepared corpora, by folder."""
+    """Prepared corpora, by folder or URL (s3://bucket/corpus, gs://bucket/corpus)."""
 
-    train: str = ""
-    """Corpus to train on."""
+    train: tuple[str, ...] = ()
+    """Corpora to train on: one, or several mixed, each grid from one of them."""
+    weights: tuple[float, ...] = ()
+    """Each train corpus's share of grids, of any sum; none for its share of blocks."""
     valid: str | None = None
     """Corpus to choose settings by; None for none."""
     test: str | None = None
     """Corpus to report on; None for none."""
+    cache_gigabytes: float = CACHE_GIGABYTES
+    """Of local copies of remote shards, in $RBS_CACHE or ~/.cache/rbs_jax [GB]."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.train, str):
+            raise UserError(f'data.train is a tuple of corpora: give ("{self.train}",)')
+        if self.weights and len(self.weights) != len(self.train):
+            raise UserError(
+                f"data.weights are {len(self.weights)} for the {len(self.train)} corpora of "
+                "data.train; give one each, or none"
+            )
+        if not all(0 < weight < math.inf for weight in self.weights):
+            given = " ".join(map(str, self.weights))
+            raise UserError(f"data.weights are {given}, each must be above 0; leave a corpus out")
+        if not self.cache_gigabytes > 0:
+            raise UserError(f"data.cache_gigabytes is {self.cache_gigabytes}, it must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,12 +214,12 @@ def load_experiment(path: Path) -> Experiment:
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:
-    """Plain dicts, strings and numbers; `from_json` reads them back to an equal value."""
-    return dataclasses.asdict(experiment)
+    """Plain dicts, lists, strings and numbers; `from_json` reads them back to an equal value."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
 
 def from_json(fields: dict[str, Any]) -> Experiment:
-    """The experiment that `to_json` wrote.
+    """The experiment that `to_json` wrote; fields that its version had not are as by default.
 
     Raises:
       UserError: a field is unknown here, as when a newer version wrote it.
@@ -218,6 +239,8 @@ def _build(cls: type, fields: dict[str, Any], path: str) -> Any:
         nested = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
         if nested is not None and isinstance(value, dict):
             built[name] = _build(typing.cast(type, nested), value, f"{path}{name}.")
+        elif typing.get_origin(hints[name]) is tuple:  # where some versions wrote a name alone
+            built[name] = (value,) if isinstance(value, str) else tuple(value)
         else:
             built[name] = value
     return cls(**built)

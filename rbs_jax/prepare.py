@@ -28,14 +28,15 @@ from rbs_jax.data.drops import Dropped, decide
 from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
-from rbs_jax.data.shards import WORK, ShardTask, finished, make_shard
+from rbs_jax.data.shard_task import WORK, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
 from rbs_jax.data.survey import SurveyTask, survey_shard
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import differences
 from rbs_jax.files import make_folder, refuse_existing, writing
-from rbs_jax.storage import exists, is_remote, names_in, put, put_text, read_text, remove
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import exists, names_in, put, put_text, read_text, remove
 from rbs_jax.workers import run
 
 TRAIN = "train:"
@@ -170,9 +171,9 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
     if not recipe.tokenizer:
         raise UserError("no tokenizer: give --tokenizer with a file, a folder or train:VOCAB")
     if not recipe.tokenizer.startswith(TRAIN):
-        tokens = load_tokens(Path(recipe.tokenizer))
-    elif not is_remote(folder) and Path(folder, "tokenizer.json").exists():
-        return load_tokens(Path(folder))
+        tokens = load_tokens(recipe.tokenizer)
+    elif exists(f"{folder}/tokenizer.json"):
+        return load_tokens(folder)
     else:
         tokens = _learn(recipe, parts, strict)
     if not is_remote(folder):

@@ -32,7 +32,9 @@ def settings(corpora: Path, fast: bool) -> Experiment:
     """The run: a model of about 1M parameters, minutes on 2 CPU cores."""
     experiment = Experiment(
         data=DataConfig(
-            train=str(corpora / "train"), valid=str(corpora / "valid"), test=str(corpora / "test")
+            train=(str(corpora / "train"),),
+            valid=str(corpora / "valid"),
+            test=str(corpora / "test"),
         ),
         split=SplitConfig(prefix_length=64, suffix_length=64),
         grid=GridConfig(prefixes=4, grids_per_step=4),

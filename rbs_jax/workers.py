@@ -57,8 +57,10 @@ def run(
                 function(task)
                 progress.add(task.size)
             return
+        # The largest first: begun last, one would keep a single process busy at the end.
+        by_size = sorted(tasks, key=lambda task: -task.size)
         with processes(count) as submit:
-            sizes = {submit(function, task): task.size for task in tasks}
+            sizes = {submit(function, task): task.size for task in by_size}
             for future in as_completed(sizes):
                 future.result()
                 progress.add(sizes[future])

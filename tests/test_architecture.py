@@ -10,7 +10,7 @@ import rbs_jax
 ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
-    {"files", "storage", "config_file"},
+    {"files", "remote", "storage", "config_file"},
     {"sharding", "chips"},
     {"data", "model", "objective", "optim"},
     {"convert"},
@@ -81,7 +81,7 @@ def test_there_is_no_cycle():
 
 def test_the_data_room_imports_no_jax():
     for module, path in modules():
-        if room(module) in {"data", "shapes", "errors", "files", "storage"}:
+        if room(module) in {"data", "shapes", "errors", "files", "remote", "storage"}:
             heavy = {name.split(".")[0] for name in imports(path)} & {
                 "jax",
                 "jaxlib",

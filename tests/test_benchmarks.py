@@ -89,3 +89,23 @@ def test_flops_are_those_of_the_products(task):
     assert task.forward_flops(model, 3, 5, before=7, last="keys") == 3 * (layer + only_keys)
     at_the_last = only_keys + 2 * (2 * 96 + 180) + 2 * 2 * 16 * (5 + 7)
     assert task.forward_flops(model, 3, 5, before=7, last="read") == 3 * (layer + at_the_last)
+
+
+@pytest.mark.slow
+def test_data_is_prepared_read_and_watched():
+    flags = ["--megabytes", "0.2", "--block-length", "32", "--processes", "2", "--rounds", "1"]
+    said = run("data.py", *flags, "--steps", "4", "--memory", "0.05")["results"]
+    preparing, sides = said["preparing"], said["preparing"]["sides"]
+    assert preparing["text_megabytes"] == pytest.approx(0.2, rel=0.2)
+    if importlib.util.find_spec("datasets") is None:
+        assert preparing["absent"] == {"datasets": "datasets is not installed"}
+        assert sides.keys() == {"ours", "tokenizer"}
+    else:  # and its tokens are as many, or the script fails
+        assert preparing["datasets_over_ours"].keys() >= {"time_ratio", "work_ratio"}
+        assert 0 < preparing["blocks"]["ours"] - preparing["blocks"]["datasets"] < 5
+    assert preparing["tokens"] // 32 - preparing["blocks"]["ours"] < 2
+    assert all(side["peak_megabytes"] > 50 for side in sides.values())
+    assert said["reading"]["over_whole_pod"] > 1
+    for peaks in said["memory"].values():
+        assert peaks["peak_bytes"]["0.05"] > 5e7
+        assert peaks["ratio"] == 1

@@ -397,7 +397,26 @@ def test_corpora_with_different_tokenizers_are_refused(folder, corpus, mistake):
     assert said.startswith("rbs: data.test test: not the tokenizer of data.train; prepare it with")
 
 
+def test_several_corpora_and_their_weights_are_given_one_after_another(folder, corpus, mistake):
+    parsed = parse(
+        ["train", "tiny.py", "--data.train", "a", "s3://b/c", "--data.weights", "0.7", "0.3"]
+    )
+    assert parsed.experiment.data.train == ("a", "s3://b/c")
+    assert parsed.experiment.data.weights == (0.7, 0.3)
+    assert "data.weights are 1" in mistake("train", "tiny.py", "--data.weights", "0.7")
+
+
 # rbs score and rbs eval
+
+
+def test_an_evaluation_s_corpus_may_be_a_url(run, folder, corpus, mistake, monkeypatch):
+    monkeypatch.setenv("RBS_CACHE", str(folder / "cache"))
+    url = f"file://{folder}/missing"
+    said = mistake("eval", run, "heldout", "--data", url, "--out", "eval")
+    assert said.startswith(f"rbs: {url}: no corpus here")
+    url = f"file://{folder}/{corpus}"
+    said = mistake("eval", run, "heldout", "--data", url, "--out", run)  # refused for its --out
+    assert "holds a run with a result of its own" in said
 
 
 def test_a_model_that_is_no_run_is_named(corpus, mistake):

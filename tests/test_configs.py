@@ -69,7 +69,7 @@ def test_a_docstring_names_its_commands(name, monkeypatch):
         assert f"--local-dir {init}\n" in said
         prepared = commands(name, monkeypatch)
         data = experiment(name).data
-        for corpus in filter(None, dataclasses.astuple(data)):
+        for corpus in filter(None, (*data.train, data.valid, data.test)):
             assert corpus in [command.out for command in prepared]
         assert len({command.recipe.sources for command in prepared}) == len(prepared)
         for recipe in (command.recipe for command in prepared):

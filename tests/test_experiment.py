@@ -1,12 +1,15 @@
 import dataclasses
 import json
+import math
 import sys
+import types
 
 import pytest
 
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import (
+    DataConfig,
     Experiment,
     TrainConfig,
     differences,
@@ -122,3 +125,34 @@ def test_a_config_that_fails_leaves_nothing_behind_either(tmp_path):
         load_experiment(tmp_path / "config.py")
     assert sys.path == search
     assert "base" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"train": ("a", "b"), "weights": (1.0,)}, r"data\.weights are 1 for the 2 corpora"),
+        ({"train": ("a", "b"), "weights": (1.0, 0.0)}, r"data\.weights are 1\.0 0\.0, each must"),
+        ({"train": ("a",), "weights": (math.nan,)}, r"data\.weights are nan, each must be above"),
+        ({"cache_gigabytes": 0.0}, r"data\.cache_gigabytes is 0\.0"),
+    ],
+)
+def test_data_settings_that_cannot_be_are_named(wrong, said):
+    with pytest.raises(UserError, match=said):
+        DataConfig(**wrong)
+
+
+def test_a_corpus_by_name_alone_is_refused_with_what_to_write():
+    """Python's own constructor lets it in; that of these tests checks types before."""
+    unchecked = types.SimpleNamespace(train="corpora/a")
+    with pytest.raises(
+        UserError, match=r'data\.train is a tuple of corpora: give \("corpora/a",\)'
+    ):
+        DataConfig.__post_init__(unchecked)
+
+
+def test_a_record_with_one_corpus_by_name_alone_is_that_of_older_versions():
+    mixed = Experiment(data=DataConfig(train=("a", "s3://b/c"), weights=(0.7, 0.3)))
+    fields = json.loads(json.dumps(to_json(mixed)))
+    assert from_json(fields) == mixed
+    older = {"data": {"train": "corpora/a", "valid": None, "test": "t"}}
+    assert from_json(older).data == DataConfig(train=("corpora/a",), test="t")

@@ -84,7 +84,7 @@ def test_a_bucket_that_stumbles_is_asked_again(sources, bucket):
 
 
 def test_a_bucket_that_does_not_answer_loses_nothing(folder, sources, bucket, monkeypatch):
-    monkeypatch.setattr("rbs_jax.storage.PAUSE", 0.01)
+    monkeypatch.setattr("rbs_jax.remote.PAUSE", 0.01)
     whole = prepare(recipe(sources), "whole", workers=1)
     begun = recipe(sources, shuffle_seed=None)
     bucket.fail("text/c.parquet", "503", times=1000)

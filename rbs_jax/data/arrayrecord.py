@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from rbs_jax.errors import UserError
-from rbs_jax.storage import download, exists, fetched, is_remote
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import download, exists, fetched
 
 FEATURES = ("features.json", "dataset_info.json")
 """What lies beside the files of a TFDS data set and says what their records are."""

@@ -15,7 +15,8 @@ from rbs_jax.data.parts import Part
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.sources import Record, checked_text, parse_object
 from rbs_jax.errors import UserError
-from rbs_jax.storage import Unreachable, open_file
+from rbs_jax.remote import Unreachable
+from rbs_jax.storage import open_file
 
 SHOWN = 3
 """Unreadable documents that are named; the rest are counted."""

@@ -20,8 +20,12 @@ class GridConfig:
     """B: prefixes of a grid, and as many suffixes."""
     grids_per_step: int = 1
     """Independent grids of a step; their gradients are averaged."""
-    order: Literal["shuffled", "corpus"] = "shuffled"
-    """A fresh order every epoch, or the corpus's own, neighbours together (the paper's code)."""
+    order: Literal["shuffled", "windows", "corpus"] = "shuffled"
+    """A fresh order every epoch: of all blocks, or within windows of a few shards (for a remote
+    corpus larger than its cache); or the corpus's own, neighbours together (the paper's code).
+    """
+    window: int = 65536
+    """Blocks of a window, about: whole shards. The cache should hold two windows."""
     same_document: Literal["mask", "keep", "seek"] = "mask"
     """Suffixes of the prefix's own document, which may be true continuations: no negatives;
     negatives like others; or sought out, every grid a run of neighbouring blocks.
@@ -36,6 +40,8 @@ class GridConfig:
             raise UserError(f"grid.prefixes is {self.prefixes}: a negative needs at least 2")
         if self.grids_per_step < 1:
             raise UserError(f"grid.grids_per_step is {self.grids_per_step}, it must be at least 1")
+        if self.window < 1:
+            raise UserError(f"grid.window is {self.window}, it must be at least 1")
         wanted = self.negatives_per_prefix
         if wanted is not None and not 1 <= wanted < self.prefixes:
             raise UserError(

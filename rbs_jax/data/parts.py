@@ -10,12 +10,16 @@ from rbs_jax.data.arrayrecord import record_count
 from rbs_jax.data.parquet import row_groups
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
-from rbs_jax.storage import Unreachable, size_of
+from rbs_jax.remote import Unreachable
+from rbs_jax.storage import size_of
 
 PART_BYTES = 4 * 2**20
 """Text of a part where a file can be cut [bytes]."""
 SHARD_BYTES = 32 * 2**20
-"""Text of a shard, but for the last and for files that cannot be cut [bytes]."""
+"""Text of a shard of a large corpus, but for the last and for files that cannot be cut [bytes]."""
+SHARDS = 128
+"""A smaller corpus is cut to about so many, so that there is work for many processes; a shard has
+at least one whole part, since up to a block is lost at its end."""
 EXPANDS = 4
 """About how many times larger text is than its .gz or .zst file."""
 READERS = 16
@@ -107,13 +111,15 @@ def cut_shards(parts: Sequence[Part], shuffle_seed: int | None) -> list[list[Par
     It hangs on the files and the recipe alone, so that any number of workers,
     stopped and started, write the same shards.
     """
+    total = sum(part.size for part in parts)
+    enough = min(SHARD_BYTES, max(PART_BYTES, total // SHARDS))
     order = np.arange(len(parts))
     if shuffle_seed is not None:
         order = np.random.default_rng((shuffle_seed, len(parts))).permutation(len(parts))
     shards: list[list[Part]] = [[]]
     size = 0
     for index in order:
-        if size >= SHARD_BYTES:
+        if size >= enough:
             shards.append([])
             size = 0
         shards[-1].append(parts[int(index)])

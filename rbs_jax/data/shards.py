@@ -1,144 +1,137 @@
-"""One shard of a corpus, from its parts to its file: what every worker of any kind calls."""
+"""The shard files of a corpus, opened as they are read."""
 
-import dataclasses
-import functools
-import json
-import os
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from multiprocessing import parent_process
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
 
-from rbs_jax.data.corpus import Shard, write_shard
-from rbs_jax.data.documents import Document, LeftOut, read_part
-from rbs_jax.data.manifest import shard_name
-from rbs_jax.data.parts import Part
-from rbs_jax.data.recipe import Recipe
-from rbs_jax.data.tokens import Tokens, load_tokens
+from rbs_jax.data.cache import Cache
+from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.errors import UserError
-from rbs_jax.files import writing
-from rbs_jax.storage import download, exists, is_remote, put, put_text, read_text
+from rbs_jax.storage import sizes_in
 
-WINDOW_CHARACTERS = 16_000_000
-"""Documents that are shuffled among each other hold about so much [characters]."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-WORK = "work"
-"""The folder in a corpus that is not finished for what tells how far it is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardTask:
-    """What a worker needs to write a shard."""
-
-    index: int
-    count: int
-    """Of all shards."""
-    parts: tuple[Part, ...]
-    dropped: Mapping[str, Mapping[int, frozenset[int]]]
-    """Rows to leave out, by reason and by the part's place in `parts`."""
-    recipe: Recipe
-    folder: str
-    """The corpus's, path or URL; the tokenizer is there."""
-    tokenizer_sha256: str
-    strict: bool
-
-    @property
-    def size(self) -> int:
-        """About how much text there is [bytes]."""
-        return sum(part.size for part in self.parts)
-
-    @property
-    def note(self) -> str:
-        """Where it is told that the shard is finished, and what it holds."""
-        return f"{self.folder}/{WORK}/shard-{self.index:05d}.json"
+OPEN_FILES = 128
+"""Of a corpus at once; a process may often have 1,024 files open, and several corpora."""
+ATTEMPTS = 10
+"""How often a copy is fetched that others delete before it is opened."""
+MEND = "prepare the corpus again"
 
 
-def make_shard(task: ShardTask) -> LeftOut:
-    """Write a shard and then its note, unless an earlier run has; returns what was left out.
+class Shards:
+    """Records by shard and position; may be called from several threads.
 
-    Raises:
-      UserError: a source or the corpus's folder refuses.
+    A shard that is missing or broken is an error, never an empty one.
     """
-    left_out = LeftOut(task.strict)
-    if exists(task.note):
-        return left_out
-    if parent_process() is not None:  # one of several
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    name = shard_name(task.index, task.count)
-    beside = None if is_remote(task.folder) else task.folder
-    with (
-        writing(task.folder),
-        tempfile.TemporaryDirectory(dir=beside, suffix=".partial") as local,
-    ):
-        path = Path(local) / name
-        tokens, recipe = _tokens(task.folder, task.tokenizer_sha256), task.recipe
-        texts = (document.text for document in _documents(task, left_out))
-        shard = write_shard(texts, path, tokens, recipe.block_length, task.index, recipe.overlap)
-        put(path, f"{task.folder}/{name}")
-        note = {"shard": shard._asdict(), "left_out": vars(left_out)}
-        put_text(json.dumps(note), task.note)
-    return left_out
 
+    def __init__(self, folder: str, manifest: Manifest, cache: Cache | None) -> None:
+        """Compare all files with the manifest; open each where they are local.
 
-def finished(task: ShardTask) -> tuple[Shard, LeftOut]:
-    """What the note of a finished shard tells.
+        Args:
+          folder: the corpus's, a path or URL.
+          manifest: what it says of itself.
+          cache: local copies, where the corpus is remote.
 
-    Raises:
-      FileNotFoundError: it is not finished.
-    """
-    text = read_text(task.note)
-    if text is None:
-        raise FileNotFoundError(task.note)
-    note = json.loads(text)
-    counts = Counter(note["left_out"]["counts"])
-    return Shard(**note["shard"]), LeftOut(**note["left_out"] | {"counts": counts})
+        Raises:
+          UserError: a shard is missing, cut short or of another size.
+        """
+        self._folder, self._cache = folder, cache
+        self._shards = manifest.shards
+        self._open: OrderedDict[int, tuple[ArrayRecordReader, Path]] = OrderedDict()
+        self._lock = threading.Lock()
+        sizes = sizes_in(folder) if cache is None else cache.sizes
+        for index, shard in enumerate(self._shards):
+            size = sizes.get(shard_name(index, len(self._shards)))
+            if size is None:
+                raise UserError(f"{self._name(index)}: shard is missing; {MEND}")
+            if size != shard.get("bytes"):
+                said = f"{size} bytes, {shard.get('bytes')} in the manifest"
+                raise UserError(f"{self._name(index)}: shard is broken ({said}); {MEND}")
+            if cache is None:
+                self._reader(index)
 
+    def read(self, shard: int, positions: Sequence[int]) -> list[bytes]:
+        """The records of a shard at these positions.
 
-def _documents(task: ShardTask, left_out: LeftOut) -> Iterator[Document]:
-    kept = _kept(task, left_out)
-    if task.recipe.shuffle_seed is None:
-        return kept
-    return _shuffled(kept, (task.recipe.shuffle_seed, task.index))
+        Raises:
+          UserError: the shard cannot be fetched, or is broken.
+        """
+        reader = self._reader(shard)
+        try:
+            return reader.read(list(positions))
+        except RuntimeError as error:  # the library's way to say so
+            raise self._broken(shard, _first_line(error)) from error
 
+    def _reader(self, index: int) -> ArrayRecordReader:
+        with self._lock:
+            opened = self._open.get(index)
+            if opened is not None:
+                self._open.move_to_end(index)
+        reader, path = opened or self._opened(index)
+        if self._cache is not None:
+            self._cache.touch(path)
+        return reader
 
-def _kept(task: ShardTask, left_out: LeftOut) -> Iterator[Document]:
-    for place, part in enumerate(task.parts):
-        reasons = {row: reason for reason, of in task.dropped.items() for row in of.get(place, ())}
-        for document in read_part(part, task.recipe, left_out):
-            if document.row in reasons:
-                left_out.counts[reasons[document.row]] += 1
+    def _opened(self, index: int) -> tuple[ArrayRecordReader, Path]:
+        name = shard_name(index, len(self._shards))
+        for _ in range(ATTEMPTS):
+            if self._cache is None:
+                reader, path, _ = _open(Path(self._folder, name))
             else:
-                yield document
+                reader, path, there = self._cache.opened(name, _open)
+            if reader.ok():
+                break
+            if self._cache is None or there:
+                raise self._broken(index, "cannot be opened")
+        else:
+            raise UserError(
+                f"{self._name(index)}: its local copy was deleted {ATTEMPTS} times before it was "
+                "opened; the cache is too small for all who share it, give more "
+                "--data.cache-gigabytes"
+            )
+        count, expected = reader.num_records(), self._shards[index]["blocks"]
+        if count != expected:
+            raise self._broken(index, f"{count} blocks, {expected} in the manifest")
+        with self._lock:
+            self._open[index] = reader, path
+            self._let_go()
+        return reader, path
+
+    def _let_go(self) -> None:
+        """Drop the readers read longest ago, and those whose copies are deleted.
+
+        Python closes them once no thread reads them any more: only then is a deleted copy's
+        room free.
+        """
+        while len(self._open) > OPEN_FILES:
+            self._open.popitem(last=False)
+        if self._cache is not None:
+            for index in [i for i, (_, path) in self._open.items() if not path.exists()]:
+                del self._open[index]
+
+    def _name(self, index: int) -> str:
+        return f"{self._folder}/{shard_name(index, len(self._shards))}"
+
+    def _broken(self, index: int, said: str) -> UserError:
+        mend = MEND
+        if self._cache is not None:
+            self._cache.forget(shard_name(index, len(self._shards)))
+            mend = f"its local copy is deleted: start again, and if that does not help, {MEND}"
+        with self._lock:
+            self._open.pop(index, None)
+        return UserError(f"{self._name(index)}: shard is broken ({said}); {mend}")
 
 
-def _shuffled(documents: Iterator[Document], seed: tuple[int, ...]) -> Iterator[Document]:
-    """Documents shuffled a window at a time, so that memory holds no more than one."""
-    rng = np.random.default_rng(seed)
-    window: list[Document] = []
-    size = 0
-    for document in documents:
-        window.append(document)
-        size += len(document.text)
-        if size >= WINDOW_CHARACTERS:
-            yield from (window[index] for index in rng.permutation(len(window)))
-            window, size = [], 0
-    yield from (window[index] for index in rng.permutation(len(window)))
+def _open(path: Path) -> tuple[ArrayRecordReader, Path, bool]:
+    """For single records in any order: no reading ahead, and little of a file at a time.
+
+    And whether the file is there, asked while no other thread can fetch it again.
+    """
+    options = "readahead_buffer_size:0"
+    reader = ArrayRecordReader(str(path), options=options, file_reader_buffer_size=32768)
+    return reader, path, path.exists()
 
 
-@functools.lru_cache(1)
-def _tokens(folder: str, sha256: str) -> Tokens:
-    """The corpus's tokenizer, read once by each process for each corpus."""
-    if not is_remote(folder):
-        tokens = load_tokens(Path(folder))
-    else:
-        with tempfile.TemporaryDirectory() as local:
-            for name in TOKENIZER_FILES:
-                if exists(f"{folder}/{name}"):
-                    download(f"{folder}/{name}", Path(local) / name)
-            tokens = load_tokens(Path(local))
-    if tokens.sha256 != sha256:
-        raise UserError(f"{folder}: not the tokenizer this corpus was begun with; remove it")
-    return tokens
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else "cannot be read"

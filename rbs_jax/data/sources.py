@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from rbs_jax.data.lines import LONGEST, Line, read_lines
 from rbs_jax.errors import UserError
-from rbs_jax.storage import filesystem, is_remote, retried
+from rbs_jax.remote import filesystem, is_remote, retried
 
 Item = TypeVar("Item")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt", ".array_record")

@@ -1,14 +1,16 @@
 """step -> GridBatch or TokenBlocks, a pure function of (seed, step, config)."""
 
 import dataclasses
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import grain
 import numpy as np
 
 from rbs_jax.data.grid import GridConfig, draw_negatives, make_batch, same_document
-from rbs_jax.data.order import Order
+from rbs_jax.data.mixture import Drawn, Mixture, turns
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import Halves, SplitConfig, Splitter, wrapped
 from rbs_jax.data.template import Template, TemplateConfig
@@ -36,12 +38,12 @@ class Work(NamedTuple):
 
 
 class Stream(ABC, Generic[Batch]):
-    """The training batches of a corpus, reachable by their step in any order."""
+    """The training batches of corpora, reachable by their step in any order."""
 
     work: Work
     steps_per_epoch: int
     share_at_sentence_ends: float | None = None
-    """Of the first 1,000 blocks; None where breakpoints ask for no sentence."""
+    """Of the first 1,000 blocks of each corpus; None where breakpoints ask for no sentence."""
 
     @abstractmethod
     def batch(self, step: int, grids: slice = slice(None)) -> Batch:
@@ -62,53 +64,73 @@ class Stream(ABC, Generic[Batch]):
 class BlockStream(Stream[TokenBlocks]):
     """Whole blocks, `prefixes` in each grid, for the language loss."""
 
-    def __init__(self, corpus: Corpus, grid: GridConfig, seed: int) -> None:
-        """Raises UserError where the corpus is too small for one step."""
-        self._corpus, self._end_id = corpus, corpus.tokens().end_id
-        check_fits(
-            corpus, corpus.manifest.block_length, grid.prefixes * grid.grids_per_step, SETTING
-        )
-        self._order = Order(len(corpus), grid, seed)
-        self.steps_per_epoch = self._order.steps_per_epoch
-        tokens = grid.prefixes * grid.grids_per_step * corpus.manifest.block_length
-        self.work = Work(0, tokens, tokens, 0, corpus.manifest.block_length)
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        grid: GridConfig,
+        seed: int,
+        weights: Sequence[float] = (),
+    ) -> None:
+        """Raises UserError where a corpus is too small, or their blocks differ in length."""
+        self._corpora, self._end_id = corpora, corpora[0].tokens().end_id
+        length = corpora[0].manifest.block_length
+        for corpus in corpora:
+            if corpus.manifest.block_length != length:
+                raise UserError(
+                    f"{corpus.folder}: blocks of {corpus.manifest.block_length} ids, those of "
+                    f"{corpora[0].folder} have {length}; prepare it with --block-length {length}"
+                )
+        _check_training(corpora, length, grid)
+        shards = [corpus.shard_blocks for corpus in corpora]
+        self._mixture = Mixture(shards, weights, grid, seed)
+        self.steps_per_epoch = self._mixture.steps_per_epoch
+        tokens = grid.prefixes * grid.grids_per_step * length
+        self.work = Work(0, tokens, tokens, 0, length)
 
     def batch(self, step: int, grids: slice = slice(None)) -> TokenBlocks:
         """The batch of a step, or of the slice of its grids that a host needs."""
-        indices = self._order(step)[grids]
-        tokens = self._corpus.read(indices.ravel().tolist()).tokens.reshape(*indices.shape, -1)
+        drawn = self._mixture(step, grids)
+        tokens = np.empty((*drawn.blocks.shape, self.work.suffix_length), np.int32)
+        for corpus, rows in _by_corpus(drawn):
+            blocks = self._corpora[corpus].read(drawn.blocks[rows].ravel().tolist())
+            tokens[rows] = blocks.tokens.reshape(len(rows), -1, tokens.shape[-1])
         ends = np.cumsum(tokens == self._end_id, axis=-1, dtype=np.int32)
         return TokenBlocks(tokens, ends - (tokens == self._end_id))  # an end is its document's
 
 
 class GridStream(Stream[GridBatch]):
-    """Blocks cut in two, as grids."""
+    """Blocks cut in two, as grids, each of one corpus: negatives are of the positive's kind."""
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpora: Sequence[Corpus],
         split_config: SplitConfig,
         grid: GridConfig,
         seed: int,
         template: TemplateConfig | None = None,
+        weights: Sequence[float] = (),
     ) -> None:
-        """Raises UserError where the corpus is too small for one step or one pair."""
-        self._corpus, self._grid, self._seed = corpus, grid, seed
-        check_fits(corpus, split_config.tokens_used, grid.prefixes * grid.grids_per_step, SETTING)
-        if corpus.manifest.document_count < 2 and grid.same_document == "mask":
-            raise UserError(
-                f"{corpus.folder}: one document has no negatives, since its own blocks may be "
-                "true continuations; cut it into several documents or give "
-                "--grid.same-document keep"
-            )
-        self._split = Splitter(split_config, seed, corpus.tokens())
-        self._wrapping = Template(template or TemplateConfig(), corpus.tokens()).wrapping()
-        self._order = Order(len(corpus), grid, seed)
-        self._others = self._order
+        """Raises UserError where a corpus is too small for one step or one pair."""
+        self._corpora, self._grid, self._seed = corpora, grid, seed
+        _check_training(corpora, split_config.tokens_used, grid)
+        for corpus in corpora:
+            if corpus.manifest.document_count < 2 and grid.same_document == "mask":
+                raise UserError(
+                    f"{corpus.folder}: one document has no negatives, since its own blocks may be "
+                    "true continuations; cut it into several documents or give "
+                    "--grid.same-document keep"
+                )
+        self._split = Splitter(split_config, seed, corpora[0].tokens())
+        self._wrapping = Template(template or TemplateConfig(), corpora[0].tokens()).wrapping()
+        shards = [corpus.shard_blocks for corpus in corpora]
+        self._mixture = Mixture(shards, weights, grid, seed)
+        self._others = self._mixture
         if grid.permute_positives:
-            anywhere = dataclasses.replace(grid, order="shuffled", same_document="keep")
-            self._others = Order(len(corpus), anywhere, seed + 1)
-        self.steps_per_epoch = self._order.steps_per_epoch
+            anywhere = dataclasses.replace(grid, same_document="keep")
+            if grid.order == "corpus":
+                anywhere = dataclasses.replace(anywhere, order="shuffled")
+            self._others = Mixture(shards, weights, anywhere, seed + 1)
+        self.steps_per_epoch = self._mixture.steps_per_epoch
         before, between, after = map(len, self._wrapping)
         prefixes = grid.prefixes * grid.grids_per_step
         pairs = prefixes * grid.prefixes
@@ -122,18 +144,21 @@ class GridStream(Stream[GridBatch]):
             suffix_length=suffix_length,
         )
         if split_config.breakpoint == "sentence":
-            first = self._corpus.read(range(min(len(corpus), 1000)))
-            self.share_at_sentence_ends = self._split.share_at_sentence_ends(first.tokens)
+            first = [corpus.read(range(min(len(corpus), 1000))).tokens for corpus in corpora]
+            shares = np.array([self._split.share_at_sentence_ends(ids) for ids in first], float)
+            counts = turns([*map(len, corpora)], weights)
+            self.share_at_sentence_ends = float(np.average(shares, weights=counts))
 
     def batch(self, step: int, grids: slice = slice(None)) -> GridBatch:
         """The batch of a step, or of the slice of its grids that a host needs."""
-        indices = self._order(step)[grids]
-        halves, documents = self._cut(indices)
+        drawn = self._mixture(step, grids)
+        halves, documents = self._cut(drawn)
         if self._grid.permute_positives:
-            others = self._others(step)[grids]
-            far = (others + len(self._corpus) // 2) % len(self._corpus)
-            others = np.where(others == indices, far, others)  # never a block's own
-            other_halves, _ = self._cut(others)
+            others = self._others(step, grids).blocks  # corpora take the same turns
+            sizes = np.array([len(corpus) for corpus in self._corpora])[drawn.corpora][:, None]
+            far = (others + sizes // 2) % sizes
+            others = np.where(others == drawn.blocks, far, others)  # never a block's own
+            other_halves, _ = self._cut(Drawn(drawn.corpora, others))
             halves = halves._replace(suffixes=other_halves.suffixes)
         shared = same_document(documents, documents, self._grid.prefixes)
         # A permuted positive may share the prefix's document, so then negatives may too.
@@ -144,13 +169,46 @@ class GridStream(Stream[GridBatch]):
             return batch
         numbers = range(self._grid.grids_per_step)[grids]
         seeds = [(self._seed, step, number) for number in numbers]
-        drawn = draw_negatives(batch.negatives, self._grid.negatives_per_prefix, seeds)
-        return batch._replace(negatives=drawn)
+        drawn_negatives = draw_negatives(batch.negatives, self._grid.negatives_per_prefix, seeds)
+        return batch._replace(negatives=drawn_negatives)
 
-    def _cut(self, indices: np.ndarray) -> tuple[Halves, np.ndarray]:
-        """Blocks cut in two, and the first and last document of each."""
-        blocks = self._corpus.read(indices.ravel().tolist())
-        return self._split(blocks.tokens, indices.ravel()), blocks.documents
+    def _cut(self, drawn: Drawn) -> tuple[Halves, np.ndarray]:
+        """Blocks cut in two, and the first and last document of each, in the order drawn."""
+        cut, places = [], []
+        for corpus, rows in _by_corpus(drawn):
+            indices = drawn.blocks[rows].ravel()
+            blocks = self._corpora[corpus].read(indices.tolist())
+            cut.append((*self._split(blocks.tokens, indices), blocks.documents))
+            places.append(rows[:, None] * self._grid.prefixes + np.arange(self._grid.prefixes))
+        back = np.argsort(np.concatenate(places).ravel())
+        *halves, documents = [np.concatenate(parts)[back] for parts in zip(*cut, strict=True)]
+        return Halves(*halves), documents
+
+
+def _by_corpus(drawn: Drawn) -> list[tuple[int, np.ndarray]]:
+    """Each corpus with the places of its grids."""
+    there = np.unique(drawn.corpora).tolist()
+    return [(corpus, np.flatnonzero(drawn.corpora == corpus)) for corpus in there]
+
+
+def _check_training(corpora: Sequence[Corpus], wanted: int, grid: GridConfig) -> None:
+    """Whether corpora have blocks of `wanted` ids and enough of them.
+
+    Raises:
+      UserError: one has not.
+    """
+    for corpus in corpora:
+        if len(corpora) == 1:
+            check_fits(corpus, wanted, grid.prefixes * grid.grids_per_step, SETTING)
+        else:
+            check_fits(corpus, wanted, grid.prefixes, "--grid.prefixes")
+        if corpus.exceeds_cache and grid.order == "shuffled":
+            print(
+                f"rbs: {corpus.folder}: {corpus.bytes / 1e9:.1f} GB are more than the cache holds, "
+                "so shuffled blocks are fetched again and again; give --grid.order windows, or "
+                "more --data.cache-gigabytes",
+                file=sys.stderr,
+            )
 
 
 def check_fits(corpus: Corpus, wanted: int, blocks: int, setting: str) -> None:

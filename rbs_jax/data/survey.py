@@ -4,9 +4,10 @@ import dataclasses
 import functools
 import json
 import tempfile
+from array import array
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8, UInt32
@@ -22,6 +23,8 @@ from rbs_jax.storage import exists, fetched, put
 
 CLEAN = -1
 """In place of a benchmark's number."""
+SIGNED = np.dtype("<u4")
+"""The numbers of a signature in a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +50,8 @@ class SurveyTask:
 
     @property
     def signatures(self) -> str:
-        """The file of signatures, apart so that it can be mapped."""
-        return f"{self.work}/survey-{self.index:05d}.npy"
+        """The file of signatures one after another, apart so that it can be mapped."""
+        return f"{self.work}/survey-{self.index:05d}.signatures"
 
 
 class Found(NamedTuple):
@@ -74,41 +77,36 @@ def survey_shard(task: SurveyTask) -> None:
     """
     if exists(task.note):
         return
-    found = _look(task)
     with writing(task.work), tempfile.TemporaryDirectory() as local:
-        signatures, note = Path(local) / "signatures.npy", Path(local) / "note.npz"
-        np.save(signatures, found.signatures)
-        kept = found._asdict() | {"ids": np.frombuffer(json.dumps(found.ids).encode(), np.uint8)}
-        del kept["signatures"]
-        np.savez(note, **kept)
+        signatures, note = Path(local) / "signatures", Path(local) / "note.npz"
+        with signatures.open("wb") as file:
+            np.savez(note, **_look(task, file))
         put(signatures, task.signatures)
         put(note, task.note)
 
 
-def _look(task: SurveyTask) -> Found:
+def _look(task: SurveyTask, signatures: BinaryIO) -> dict[str, Any]:
+    """The arrays of `Found`; signatures, the most of it by far, go to a file at once."""
     recipe = task.recipe
     runs = _runs(task.work, recipe.benchmarks) if recipe.benchmarks else BenchmarkRuns.of(())
     numbers = {name: number for number, name in enumerate(runs.names)}
-    looked = [
-        (
-            (place, document.row, numbers.get(runs.shared(document.text) or "", CLEAN)),
-            digest(document.text),
-            document.id,
-            signature(document.text) if recipe.duplicates == "near" else None,
-        )
-        for place, part in enumerate(task.parts)
-        for document in read_part(part, recipe, LeftOut(task.strict))
-    ]
-    numbered, digests, ids, signatures = zip(*looked, strict=True) if looked else ((), (), (), ())
+    numbered, digests, ids = array("q"), bytearray(), []
+    for place, part in enumerate(task.parts):
+        for document in read_part(part, recipe, LeftOut(task.strict)):
+            benchmark = numbers.get(runs.shared(document.text) or "", CLEAN)
+            numbered.extend((place, document.row, benchmark))
+            digests += digest(document.text)
+            ids.append(document.id)
+            if recipe.duplicates == "near":
+                signatures.write(signature(document.text).astype(SIGNED).tobytes())
     places, rows, benchmarks = np.array(numbered, np.int64).reshape(-1, 3).T
-    return Found(
-        places.astype(np.int32),
-        rows,
-        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
-        benchmarks.astype(np.int32),
-        ids,
-        np.array([s for s in signatures if s is not None], np.uint32).reshape(-1, PERMUTATIONS),
-    )
+    return {
+        "places": places.astype(np.int32),
+        "rows": rows,
+        "digests": np.frombuffer(digests, np.uint8).reshape(-1, 16),
+        "benchmarks": benchmarks.astype(np.int32),
+        "ids": np.frombuffer(json.dumps(ids).encode(), np.uint8),
+    }
 
 
 @functools.lru_cache(1)
@@ -123,8 +121,10 @@ def read_found(task: SurveyTask, stack: ExitStack) -> Found:
     Raises:
       OSError: it is not there.
     """
-    signatures = np.load(stack.enter_context(fetched(task.signatures)), mmap_mode="r")
+    path = stack.enter_context(fetched(task.signatures))
+    empty = path.stat().st_size == 0  # which cannot be mapped
+    signatures = np.empty(0, SIGNED) if empty else np.memmap(path, SIGNED, "r")
     with fetched(task.note) as file, np.load(file) as kept:
         arrays = {name: kept[name] for name in kept.files}
     ids = tuple(json.loads(arrays.pop("ids").tobytes()))
-    return Found(**arrays, ids=ids, signatures=signatures)
+    return Found(**arrays, ids=ids, signatures=signatures.reshape(-1, PERMUTATIONS))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, tr
 
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_atomic, write_json, writing
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import download, exists
 
 END_OF_DOCUMENT = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -28,6 +31,8 @@ SPECIAL_TOKENS = (
     *("sep_token", "pad_token", "cls_token", "mask_token"),
 )
 """The parts that a Hugging Face folder gives tokens to."""
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What a folder may hold of a tokenizer; the first it must."""
 NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -155,8 +160,8 @@ def _bare(tokenizer: Tokenizer) -> Tokenizer:
     return bare
 
 
-def load_tokens(path: Path) -> Tokens:
-    """Read a `tokenizer.json`, or the folder that holds one.
+def load_tokens(source: Path | str) -> Tokens:
+    """Read a `tokenizer.json`, or the folder that holds one, by path or URL.
 
     The end of a document is the `eos_token` of the tokenizer_config.json beside
     it, else the first of `KNOWN_ENDS` that the vocabulary has.
@@ -165,7 +170,10 @@ def load_tokens(path: Path) -> Tokens:
       UserError: no such file, not a tokenizer, no token that ends a document, or
         a config or chat template that cannot be read.
     """
-    file = path / "tokenizer.json" if path.is_dir() else path
+    if is_remote(str(source)):
+        return _load_remote(str(source))
+    path = Path(source)
+    file = path / FILES[0] if path.is_dir() else path
     if not file.is_file():
         raise UserError(
             f"{file}: no such tokenizer; give a tokenizer.json, its folder or train:VOCAB"
@@ -186,6 +194,20 @@ def load_tokens(path: Path) -> Tokens:
         f"{file}: no token ends a document ({', '.join(candidates)} not in the vocabulary); "
         'name one as "eos_token" in a tokenizer_config.json beside it'
     )
+
+
+def _load_remote(url: str) -> Tokens:
+    folder = url.rstrip("/").removesuffix(f"/{FILES[0]}")
+    with tempfile.TemporaryDirectory() as local:
+        there = [name for name in FILES if exists(f"{folder}/{name}")]
+        if FILES[0] not in there:
+            raise UserError(f"{folder}/{FILES[0]}: no such tokenizer")
+        for name in there:
+            download(f"{folder}/{name}", Path(local) / name)
+        try:
+            return load_tokens(local)
+        except UserError as error:
+            raise UserError(str(error).replace(local, folder)) from error
 
 
 def _read_config(config: Path) -> dict[str, Any]:

@@ -18,9 +18,7 @@ from rbs_jax.train.heldout import MEASURES, Figures, Heldout
 from rbs_jax.train.models import Found, find_model, load_model, start_model
 
 
-def evaluate(
-    model: str, data: Path, out: Path, language_model: str | None = None
-) -> dict[str, Any]:
+def evaluate(model: str, data: str, out: Path, language_model: str | None = None) -> dict[str, Any]:
     """Measure a model on a corpus and write OUT/result.json.
 
     The headline `accuracy` is in-batch pair accuracy. A language model's rewards are
@@ -29,7 +27,7 @@ def evaluate(
 
     Args:
       model: a MODEL.
-      data: a corpus.
+      data: a corpus, by folder or URL.
       out: folder for the result.
       language_model: a MODEL whose likelihoods are a control; None for none.
 

@@ -35,7 +35,7 @@ def masked(corpus: Corpus, split: SplitConfig, grid: GridConfig, seed: int) -> d
     masking = dataclasses.replace(
         grid, same_document="mask", negatives_per_prefix=None, permute_positives=False
     )
-    stream = GridStream(corpus, split, masking, seed)
+    stream = GridStream([corpus], split, masking, seed)
     steps = min(stream.steps_per_epoch, math.ceil(GRIDS / grid.grids_per_step))
     kept = empty = 0
     for step in range(steps):
@@ -66,7 +66,7 @@ def show_pairs(
     Raises:
       UserError: the corpus is too small for one step, or holds one document.
     """
-    stream = GridStream(corpus, split, grid, seed)
+    stream = GridStream([corpus], split, grid, seed)
     shape = (stream.steps_per_epoch, grid.grids_per_step, grid.prefixes)
     count = min(count, math.prod(shape))
     rows = np.arange(count) * math.prod(shape) // max(count, 1)

@@ -47,20 +47,21 @@ def _gives_sizes(config: TransformerConfig) -> bool:
 def texts_of(experiment: Experiment) -> tuple[Texts, list[str]]:
     """How long the texts of a batch are, and what of that could only be guessed.
 
-    The corpus tells, and a tokenizer, where they are here.
+    A corpus tells, and a tokenizer, where they are here; remote ones are not asked.
 
     Raises:
       UserError: what is here cannot be read.
     """
-    split, form, corpus = experiment.split, experiment.template.form, Path(experiment.data.train)
+    split, form = experiment.split, experiment.template.form
     guess = Texts(split.longest_prefix, split.suffix_length, split.tokens_used)
     if experiment.kind is LanguageModel:
-        if experiment.data.train and corpus.is_dir():
-            return guess._replace(block=Corpus(corpus).manifest.block_length), []
+        here = next((corpus for corpus in experiment.data.train if Path(corpus).is_dir()), None)
+        if here is not None:
+            return guess._replace(block=Corpus(here).manifest.block_length), []
         return guess, [f"data.train is not here: blocks are taken to have {guess.block} ids"]
     if form == "plain":  # adds nothing
         return guess, []
-    named = [experiment.data.train, experiment.model.init or ""]
+    named = [*experiment.data.train, experiment.model.init or ""]
     folders = [folder_of(name) for name in named if name]
     found = next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
     if found is None:

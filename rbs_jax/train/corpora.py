@@ -1,7 +1,8 @@
 """The corpora of a run, checked against each other and the model."""
 
-from pathlib import Path
+from typing import NamedTuple
 
+from rbs_jax.data.mixture import fingerprint
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
@@ -9,22 +10,31 @@ from rbs_jax.experiment import Experiment
 from rbs_jax.train.models import folder_of
 
 
-def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
+class Corpora(NamedTuple):
+    """What a run reads."""
+
+    train: tuple[Corpus, ...]
+    fingerprint: str
+    """Of the train corpora, and of their weights where they are several."""
+    held_out: dict[str, Corpus]
+    """valid and test, as far as they are given."""
+
+
+def open_corpora(experiment: Experiment) -> Corpora:
     """The corpora that the experiment names, checked against each other and the model.
 
     Raises:
       UserError: one is missing or given twice, ids exceed the vocabulary, or tokenizers differ.
     """
-    named = {
-        "train": experiment.data.train,
-        "valid": experiment.data.valid,
-        "test": experiment.data.test,
-    }
-    if not named["train"]:
+    data = experiment.data
+    if not all(data.train) or not data.train:
         raise UserError("data.train is not set: give the corpus to train on with --data.train")
-    corpora = {name: Corpus(Path(path)) for name, path in named.items() if path}
-    _check_tokenizer_of_init(experiment, corpora["train"])
-    for name, corpus in corpora.items():
+    train = tuple(Corpus(path, data.cache_gigabytes) for path in data.train)
+    named = {"valid": data.valid, "test": data.test}
+    held_out = {n: Corpus(path, data.cache_gigabytes) for n, path in named.items() if path}
+    opened = [*(("train", corpus) for corpus in train), *held_out.items()]
+    _check_tokenizer_of_init(experiment, train[0])
+    for at, (name, corpus) in enumerate(opened):
         manifest = corpus.manifest
         if manifest.vocab_size > experiment.model.vocab_size:
             mend = f"set --model.vocab-size {manifest.vocab_size}"
@@ -34,18 +44,23 @@ def open_corpora(experiment: Experiment) -> dict[str, Corpus]:
                 f"data.{name} {corpus.folder}: the tokenizer has {manifest.vocab_size} ids, "
                 f"model.vocab_size is {experiment.model.vocab_size}; {mend}"
             )
-        same = [o for o in corpora if corpora[o].manifest.fingerprint == manifest.fingerprint]
-        if len(same) > 1:
+        for earlier, other in opened[:at]:
+            if other.manifest.fingerprint == manifest.fingerprint:
+                raise UserError(_twice(earlier, name, corpus))
+        if manifest.tokenizer_sha256 != train[0].manifest.tokenizer_sha256:
+            of = "data.train" if name != "train" else train[0].folder
             raise UserError(
-                f"data.{same[0]} and data.{same[1]} are one corpus, {corpus.folder}: "
-                "figures on it would show nothing"
+                f"data.{name} {corpus.folder}: not the tokenizer of {of}; "
+                f"prepare it with --tokenizer {train[0].folder}"
             )
-        if manifest.tokenizer_sha256 != corpora["train"].manifest.tokenizer_sha256:
-            raise UserError(
-                f"data.{name} {corpus.folder}: not the tokenizer of data.train; "
-                f"prepare it with --tokenizer {corpora['train'].folder}"
-            )
-    return corpora
+    return Corpora(train, fingerprint(train, data.weights), held_out)
+
+
+def _twice(name: str, other: str, corpus: Corpus) -> str:
+    if name == other:
+        return f"data.train names one corpus twice, {corpus.folder}: give it a larger weight"
+    same = f"data.{name} and data.{other} are one corpus, {corpus.folder}"
+    return f"{same}: figures on it would show nothing"
 
 
 def _check_tokenizer_of_init(experiment: Experiment, corpus: Corpus) -> None:

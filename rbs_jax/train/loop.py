@@ -9,6 +9,7 @@ OUT/result.json       held-out figures after the last
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ MAY_CHANGE = (
     "tile.",
     "data.",
 )
-"""What a resumed run may set anew; the corpus is compared by fingerprint, not by path."""
+"""What a resumed run may set anew; corpora are compared by fingerprint, not by path."""
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
 BEGUN = BESIDE | {
@@ -72,13 +73,12 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     """
     experiment = with_sizes(experiment, out)
     mesh = make_mesh(experiment.mesh)
-    corpora = open_corpora(experiment)
-    corpus = corpora.pop("train")
-    stream = _stream(experiment, corpus)
+    train_on, fingerprint, corpora = open_corpora(experiment)
+    stream = _stream(experiment, train_on)
     heldout = _heldout(experiment, corpora)
     refuse_foreign(out)
     make_folder(out)
-    fingerprints = {"fingerprint": corpus.manifest.fingerprint, "selected_on": None}
+    fingerprints: dict[str, str | None] = {"fingerprint": fingerprint, "selected_on": None}
     if experiment.train.best_every is not None:
         fingerprints["selected_on"] = corpora["valid"].manifest.fingerprint
     if stream.share_at_sentence_ends is not None:
@@ -89,7 +89,7 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )
         start, state = _restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
-        corpus.tokens().save(out)
+        train_on[0].tokens().save(out)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
         beside: dict[str, Any] = {"reported": reported, "untrained": None, "controls": None}
         if reported is not None:
@@ -123,15 +123,15 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     return result
 
 
-def _stream(experiment: Experiment, corpus: Corpus) -> Stream[Any]:
+def _stream(experiment: Experiment, corpora: Sequence[Corpus]) -> Stream[Any]:
     """The training batches, checked against the model's positions.
 
     Raises:
-      UserError: the corpus is too small, or its blocks too long.
+      UserError: a corpus is too small, or its blocks too long.
     """
-    longest, what = corpus.manifest.block_length, "a block"
+    longest, what = corpora[0].manifest.block_length, "a block"
     if experiment.kind is not LanguageModel:
-        around = Template(experiment.template, corpus.tokens()).wrapping()
+        around = Template(experiment.template, corpora[0].tokens()).wrapping()
         longest = experiment.tokens_used + sum(map(len, around))
         what = "prefix, suffix and template"
     if longest > experiment.model.max_positions:
@@ -141,8 +141,11 @@ def _stream(experiment: Experiment, corpus: Corpus) -> Stream[Any]:
         )
     grid, seed = experiment.grid, experiment.seed
     if experiment.kind is LanguageModel:
-        return BlockStream(corpus, grid, seed)
-    return GridStream(corpus, experiment.split, grid, seed, experiment.template)
+        return BlockStream(corpora, grid, seed, experiment.data.weights)
+    return GridStream(
+        *(corpora, experiment.split, grid, seed),
+        *(experiment.template, experiment.data.weights),
+    )
 
 
 def _heldout(experiment: Experiment, corpora: dict[str, Corpus]) -> dict[str, Heldout]:
@@ -237,7 +240,7 @@ def _restore_or_init(
     data, config = checkpoints.notes(start)
     changed = [
         change
-        for change in differences(config, to_json(experiment))
+        for change in differences(to_json(from_json(config)), to_json(experiment))
         if not change.startswith(MAY_CHANGE)
         and not (change.startswith("train.steps:") and experiment.optim.schedule == "constant")
     ]

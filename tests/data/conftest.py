@@ -1,8 +1,11 @@
 import random
 
+import fsspec
 import pytest
 from hypothesis import settings
 
+from rbs_jax import remote as remote_module
+from rbs_jax.data import corpus as corpus_module
 from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import train_tokens
@@ -30,3 +33,29 @@ def corpus(tmp_path_factory, texts, tokens):
     folder = tmp_path_factory.mktemp("corpus") / "train"
     write_corpus(texts, folder, tokens, 8, {})
     return Corpus(folder)
+
+
+@pytest.fixture(scope="session")
+def sharded(tmp_path_factory, texts, tokens):
+    """A corpus of the same tokenizer in a dozen shards, with longer blocks."""
+    folder = tmp_path_factory.mktemp("sharded") / "train"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus_module, "SHARD_CHARACTERS", 400)
+        write_corpus(texts[::-1], folder, tokens, 10, {})
+    return Corpus(folder)
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """Puts a corpus's folder behind a URL, with a cache of this test's own."""
+    monkeypatch.setenv("RBS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote_module, "PAUSE", 0.001)
+    files = fsspec.filesystem("memory")
+
+    def put(corpus, name="bucket"):
+        files.put(corpus.folder, f"/{name}/train", recursive=True)
+        return f"memory://{name}/train"
+
+    yield put
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]

@@ -198,7 +198,9 @@ def test_a_shard_whose_content_is_broken_is_named_when_it_is_read(written):
     content[200:250] = b"\xaa" * 50
     shard.write_bytes(content)
     corpus = Corpus(written)
-    with pytest.raises(UserError, match=r"a shard is broken .*; prepare the corpus again$"):
+    with pytest.raises(
+        UserError, match=rf"{shard.name}: shard is broken .*; prepare the corpus again$"
+    ):
         corpus.read(range(len(corpus)))
 
 

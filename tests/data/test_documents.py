@@ -15,7 +15,7 @@ from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.parts import Part
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
-from rbs_jax.storage import Unreachable
+from rbs_jax.remote import Unreachable
 from tests.data.reading import counted, documents
 
 ROWS = [

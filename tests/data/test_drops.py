@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from contextlib import ExitStack
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_the_first_stays_and_each_reason_has_its_list(folder):
 
 
 def test_what_is_packed_is_the_rest_and_nothing_else(folder, monkeypatch):
-    monkeypatch.setattr(parts_module, "SHARD_BYTES", 10**9)
+    monkeypatch.setattr(parts_module, "PART_BYTES", 10**9)  # one shard
     asked = {"duplicates": "near", "benchmarks": ("bench.jsonl",)}
     tokens = made("tokens", TEXTS, folder)
     assert tokens.document_count == len(TEXTS)
@@ -155,6 +156,22 @@ def test_a_look_that_is_done_is_not_done_again(folder, monkeypatch):
         assert isinstance(found.signatures, np.memmap)
     monkeypatch.setattr(survey_module, "_look", None)
     survey_shard(task)
+
+
+def test_a_look_at_a_file_that_cannot_be_cut_holds_few_bytes_a_document(folder):
+    def peak(count):
+        write(folder, (f"document {n % 10} of a file" for n in range(count)))
+        part = Part("text.jsonl", 0, None, 0)
+        (folder / f"work{count}").mkdir()
+        task = SurveyTask(0, (part,), Recipe(duplicates="near"), f"work{count}", True)
+        tracemalloc.start()
+        survey_shard(task)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(10)  # what stays, such as remembered words
+    assert peak(400) - peak(200) < 200 * 300  # a signature alone is 512 bytes
 
 
 @pytest.mark.parametrize("kind", ["parquet", "txt", "jsonl.gz"])

@@ -122,6 +122,15 @@ def test_shards_hold_every_part_once(sizes, seed):
         assert sum(part.size for part in shard[:-1]) < 60
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "count", "shards"),
+    [(4, 3, 3), (4, 25, 25), (4, 128, 128), (4, 256, 128), (4, 2048, 256), (0, 50, 1)],
+)
+def test_a_small_corpus_has_many_shards_and_a_large_one_no_small_ones(megabytes, count, shards):
+    parts = [Part(str(n), 0, None, megabytes * 2**20) for n in range(count)]
+    assert len(cut_shards(parts, None)) == shards
+
+
 def test_another_seed_is_another_order():
     parts = [Part(str(n), 0, None, 1) for n in range(100)]
     assert cut_shards(parts, 0) != cut_shards(parts, 1) != cut_shards(parts, None)

@@ -8,6 +8,7 @@ import pytest
 
 from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.grid import GridConfig
+from rbs_jax.data.mixture import Mixture
 from rbs_jax.data.order import Order
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SentenceEnds, SplitConfig
@@ -23,7 +24,7 @@ OTHERS = ~np.eye(4, dtype=bool)
 
 @pytest.fixture
 def stream(corpus):
-    return GridStream(corpus, SPLIT, GRID, seed=0)
+    return GridStream([corpus], SPLIT, GRID, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,13 @@ def test_a_step_gives_the_same_batch_in_any_order_and_stream(corpus, stream):
     forward = [stream.batch(step) for step in steps]
     for step in reversed(steps):
         np.testing.assert_equal(stream.batch(step), forward[step])
-        np.testing.assert_equal(GridStream(corpus, SPLIT, GRID, seed=0).batch(step), forward[step])
+        np.testing.assert_equal(
+            GridStream([corpus], SPLIT, GRID, seed=0).batch(step), forward[step]
+        )
 
 
 def test_another_seed_gives_another_order(corpus, stream, numbers):
-    other = GridStream(corpus, SPLIT, GRID, seed=1)
+    other = GridStream([corpus], SPLIT, GRID, seed=1)
     assert not np.array_equal(
         blocks_of(stream.batch(0), numbers), blocks_of(other.batch(0), numbers)
     )
@@ -103,7 +106,7 @@ def test_reading_ahead_gives_the_batches_of_its_steps_in_order(stream):
 
 
 def test_blocks_that_share_a_document_are_not_each_others_negatives(corpus, numbers, documents):
-    stream = GridStream(corpus, SPLIT, GridConfig(prefixes=16), seed=0)
+    stream = GridStream([corpus], SPLIT, GridConfig(prefixes=16), seed=0)
     neighbours = 0
     for step in range(stream.steps_per_epoch):
         batch = stream.batch(step)
@@ -117,15 +120,15 @@ def test_blocks_that_share_a_document_are_not_each_others_negatives(corpus, numb
 
 def test_a_corpus_smaller_than_a_batch_is_refused(corpus):
     enough = GridConfig(prefixes=len(corpus))
-    assert GridStream(corpus, SPLIT, enough, seed=0).steps_per_epoch == 1
+    assert GridStream([corpus], SPLIT, enough, seed=0).steps_per_epoch == 1
     for grid in (GridConfig(len(corpus) + 1), GridConfig(len(corpus) // 2 + 1, 2)):
         with pytest.raises(UserError, match=f"{len(corpus)} blocks are fewer than the"):
-            GridStream(corpus, SPLIT, grid, seed=0)
+            GridStream([corpus], SPLIT, grid, seed=0)
 
 
 def test_blocks_shorter_than_prefix_and_suffix_are_refused(corpus):
     with pytest.raises(UserError, match="blocks of 8 ids are shorter than prefix \\+ suffix = 9"):
-        GridStream(corpus, SplitConfig(4, 5), GRID, seed=0)
+        GridStream([corpus], SplitConfig(4, 5), GRID, seed=0)
 
 
 def test_the_data_room_starts_no_jax_backend():
@@ -139,16 +142,16 @@ def test_a_corpus_of_one_document_is_refused_since_it_has_no_negatives(tmp_path,
     write_corpus([" ".join(texts)], tmp_path / "one", tokens, 8, {})
     one = Corpus(tmp_path / "one")
     with pytest.raises(UserError, match="one document has no negatives"):
-        GridStream(one, SPLIT, GRID, seed=0)
+        GridStream([one], SPLIT, GRID, seed=0)
     for kept in ("keep", "seek"):
-        stream = GridStream(one, SPLIT, dataclasses.replace(GRID, same_document=kept), seed=0)
+        stream = GridStream([one], SPLIT, dataclasses.replace(GRID, same_document=kept), seed=0)
         assert (stream.batch(0).negatives == OTHERS).all()
     write_corpus([" ".join(texts)] * 2, tmp_path / "two", tokens, 8, {})
-    assert GridStream(Corpus(tmp_path / "two"), SPLIT, GRID, seed=0).batch(0).negatives.any()
+    assert GridStream([Corpus(tmp_path / "two")], SPLIT, GRID, seed=0).batch(0).negatives.any()
 
 
 def test_kept_suffixes_of_the_own_document_are_negatives_like_all_others(corpus, stream):
-    kept = GridStream(corpus, SPLIT, dataclasses.replace(GRID, same_document="keep"), seed=0)
+    kept = GridStream([corpus], SPLIT, dataclasses.replace(GRID, same_document="keep"), seed=0)
     masked = 0
     for step in range(kept.steps_per_epoch):
         one, other = kept.batch(step), stream.batch(step)
@@ -161,7 +164,7 @@ def test_kept_suffixes_of_the_own_document_are_negatives_like_all_others(corpus,
 @pytest.mark.parametrize("order", ["shuffled", "corpus"])
 def test_sought_neighbours_are_a_grid_and_each_others_negatives(corpus, numbers, documents, order):
     grid = dataclasses.replace(GRID, same_document="seek", order=order)
-    stream, shared, runs = GridStream(corpus, SPLIT, grid, seed=0), 0, []
+    stream, shared, runs = GridStream([corpus], SPLIT, grid, seed=0), 0, []
     for step in range(stream.steps_per_epoch):
         batch = stream.batch(step)
         assert (batch.negatives == OTHERS).all()
@@ -178,7 +181,7 @@ def test_sought_neighbours_are_a_grid_and_each_others_negatives(corpus, numbers,
 
 
 def test_the_corpus_own_order_starts_at_its_first_block_every_epoch(corpus, numbers):
-    stream = GridStream(corpus, SPLIT, dataclasses.replace(GRID, order="corpus"), seed=5)
+    stream = GridStream([corpus], SPLIT, dataclasses.replace(GRID, order="corpus"), seed=5)
     for step in (0, stream.steps_per_epoch):
         assert blocks_of(stream.batch(step), numbers).ravel().tolist() == list(range(16))
 
@@ -186,19 +189,19 @@ def test_the_corpus_own_order_starts_at_its_first_block_every_epoch(corpus, numb
 @pytest.mark.parametrize("wanted", [1, 2])
 def test_as_many_negatives_count_as_are_wanted_or_all_there_are(corpus, stream, wanted):
     grid = dataclasses.replace(GRID, negatives_per_prefix=wanted)
-    few = GridStream(corpus, SPLIT, grid, seed=0)
+    few = GridStream([corpus], SPLIT, grid, seed=0)
     for step in range(few.steps_per_epoch):
         one, whole = few.batch(step), stream.batch(step)
         np.testing.assert_equal(one.tokens, whole.tokens)
         assert not (one.negatives & ~whole.negatives).any()
         there = whole.negatives.sum(axis=-1)
         np.testing.assert_array_equal(one.negatives.sum(axis=-1), np.minimum(wanted, there))
-        np.testing.assert_equal(GridStream(corpus, SPLIT, grid, seed=0).batch(step), one)
+        np.testing.assert_equal(GridStream([corpus], SPLIT, grid, seed=0).batch(step), one)
 
 
 def test_negatives_are_drawn_anew_for_each_grid_step_epoch_and_seed(corpus):
     grid = GridConfig(8, 4, same_document="keep", negatives_per_prefix=3)
-    streams = [GridStream(corpus, SPLIT, grid, seed) for seed in (0, 1)]
+    streams = [GridStream([corpus], SPLIT, grid, seed) for seed in (0, 1)]
     steps = (0, 1, streams[0].steps_per_epoch)
     drawn = [
         negatives.tobytes()
@@ -211,7 +214,7 @@ def test_negatives_are_drawn_anew_for_each_grid_step_epoch_and_seed(corpus):
 
 @pytest.mark.parametrize("changed", [{}, {"negatives_per_prefix": 2}, {"permute_positives": True}])
 def test_the_slices_of_four_hosts_make_the_batch_of_one(corpus, changed):
-    stream = GridStream(corpus, SPLIT, dataclasses.replace(GRID, **changed), seed=0)
+    stream = GridStream([corpus], SPLIT, dataclasses.replace(GRID, **changed), seed=0)
     whole = stream.batch(3)
     hosts = [next(stream.read(3, 4, slice(host, host + 1))) for host in range(4)]
     for name in whole.tokens._fields:
@@ -245,14 +248,14 @@ def halves_of(letters, batch):
 def test_permuted_positives_are_suffixes_of_other_blocks(letters):
     grid = dataclasses.replace(GRID, permute_positives=True)
     plain, permuted = (
-        GridStream(letters, SPLIT, GRID, seed=0),
-        GridStream(letters, SPLIT, grid, seed=0),
+        GridStream([letters], SPLIT, GRID, seed=0),
+        GridStream([letters], SPLIT, grid, seed=0),
     )
     pairs = []
     for step in range(2 * plain.steps_per_epoch):
         batch = permuted.batch(step)
         np.testing.assert_equal(batch.tokens.prefixes, plain.batch(step).tokens.prefixes)
-        np.testing.assert_equal(GridStream(letters, SPLIT, grid, seed=0).batch(step), batch)
+        np.testing.assert_equal(GridStream([letters], SPLIT, grid, seed=0).batch(step), batch)
         of_p, of_s = halves_of(letters, batch)
         pairs += zip(of_p.ravel().tolist(), of_s.ravel().tolist(), strict=True)
     assert all(p != s for p, s in pairs)
@@ -264,7 +267,7 @@ def test_permuted_positives_are_suffixes_of_other_blocks(letters):
 def test_permuted_positives_share_documents_no_more_than_their_negatives(letters):
     """Were negatives masked, a suffix of the prefix's own document would tell the positive."""
     grid = GridConfig(prefixes=16, permute_positives=True)
-    stream = GridStream(letters, SPLIT, grid, seed=0)
+    stream = GridStream([letters], SPLIT, grid, seed=0)
     for step in range(stream.steps_per_epoch):
         batch = stream.batch(step)
         np.testing.assert_array_equal(batch.negatives[0], ~np.eye(16, dtype=bool))
@@ -273,7 +276,7 @@ def test_permuted_positives_share_documents_no_more_than_their_negatives(letters
 
 def test_permuted_positives_of_sought_neighbours_come_from_anywhere(letters):
     grid = dataclasses.replace(GRID, same_document="seek", order="corpus", permute_positives=True)
-    batch = GridStream(letters, SPLIT, grid, seed=0).batch(1)
+    batch = GridStream([letters], SPLIT, grid, seed=0).batch(1)
     of_p, of_s = halves_of(letters, batch)
     np.testing.assert_array_equal(of_p.ravel(), np.arange(16, 32))
     assert (np.abs(of_s - of_p) > 4).mean() > 0.5
@@ -284,7 +287,7 @@ def test_permuted_positives_of_sought_neighbours_come_from_anywhere(letters):
 @pytest.mark.parametrize("breakpoint_", ["random", "sentence"])
 def test_moving_breakpoints_vary_prefixes_alone_and_stay_with_their_blocks(corpus, breakpoint_):
     config = SplitConfig(3, 3, breakpoint_, reach=2)
-    stream, order = GridStream(corpus, config, GRID, seed=0), Order(len(corpus), GRID, seed=0)
+    stream, order = GridStream([corpus], config, GRID, seed=0), Order([len(corpus)], GRID, seed=0)
     rows, cut_at = corpus.read(range(len(corpus))).tokens, {}
     for step in range(3 * stream.steps_per_epoch):
         tokens, blocks = stream.batch(step).tokens, order(step)
@@ -301,7 +304,7 @@ def test_moving_breakpoints_vary_prefixes_alone_and_stay_with_their_blocks(corpu
 
 def test_another_seed_cuts_at_other_random_breakpoints(corpus):
     grid, config = dataclasses.replace(GRID, order="corpus"), SplitConfig(3, 3, "random", reach=2)
-    one, other = (GridStream(corpus, config, grid, seed).batch(0).tokens for seed in (0, 1))
+    one, other = (GridStream([corpus], config, grid, seed).batch(0).tokens for seed in (0, 1))
     assert not np.array_equal(one.prefix_lengths, other.prefix_lengths)
 
 
@@ -316,12 +319,12 @@ def sentences(tmp_path):
 def test_the_share_of_blocks_cut_at_sentence_ends_is_told_where_they_are_asked_for(sentences):
     config = SplitConfig(4, 2, "sentence", reach=1)
     ends = SentenceEnds(sentences.tokens())(sentences.read(range(len(sentences))).tokens)
-    share = GridStream(sentences, config, GRID, seed=0).share_at_sentence_ends
+    share = GridStream([sentences], config, GRID, seed=0).share_at_sentence_ends
     assert share == pytest.approx(ends[:, 2:5].any(axis=1).mean())
     assert 0 < share < 1
     for other in ("fixed", "random"):
         config = SplitConfig(4, 2, other, reach=1)
-        assert GridStream(sentences, config, GRID, seed=0).share_at_sentence_ends is None
+        assert GridStream([sentences], config, GRID, seed=0).share_at_sentence_ends is None
 
 
 HUMAN_ASSISTANT = TemplateConfig("human_assistant")
@@ -334,8 +337,8 @@ def test_a_batch_holds_the_template_around_its_prefixes_and_behind_its_suffixes(
 ):
     config = SplitConfig(3, 3, breakpoint_, reach=2)
     grid = dataclasses.replace(GRID, permute_positives=permuted)
-    plain = GridStream(corpus, config, grid, seed=0).batch(1)
-    batch = GridStream(corpus, config, grid, 0, HUMAN_ASSISTANT).batch(1)
+    plain = GridStream([corpus], config, grid, seed=0).batch(1)
+    batch = GridStream([corpus], config, grid, 0, HUMAN_ASSISTANT).batch(1)
     parts = corpus.tokens().encode(["\n\nHuman: ", "\n\nAssistant: ", "\n\n"])
     before, between, after = parts
     assert min(map(len, parts)) > 1
@@ -352,8 +355,8 @@ def test_a_batch_holds_the_template_around_its_prefixes_and_behind_its_suffixes(
 
 def test_an_open_template_has_nothing_behind_the_suffix(corpus):
     open_form = TemplateConfig("human_assistant", close=False)
-    batch = GridStream(corpus, SPLIT, GRID, 0, open_form).batch(0)
-    plain = GridStream(corpus, SPLIT, GRID, 0).batch(0)
+    batch = GridStream([corpus], SPLIT, GRID, 0, open_form).batch(0)
+    plain = GridStream([corpus], SPLIT, GRID, 0).batch(0)
     np.testing.assert_equal(batch.tokens.suffixes, plain.tokens.suffixes)
     np.testing.assert_equal(batch.tokens.suffix_lengths, plain.tokens.suffix_lengths)
     assert (batch.tokens.prefix_lengths > plain.tokens.prefix_lengths).all()
@@ -361,7 +364,7 @@ def test_an_open_template_has_nothing_behind_the_suffix(corpus):
 
 def test_the_work_of_a_step_counts_prefixes_once_and_suffixes_under_each(corpus):
     grid = GridConfig(prefixes=4, grids_per_step=3)
-    assert GridStream(corpus, SplitConfig(5, 2), grid, seed=0).work == Work(
+    assert GridStream([corpus], SplitConfig(5, 2), grid, seed=0).work == Work(
         pairs=48,
         unique_tokens=12 * 7,
         tokens=12 * 5 + 48 * 2,
@@ -370,18 +373,18 @@ def test_the_work_of_a_step_counts_prefixes_once_and_suffixes_under_each(corpus)
     )
     moving = SplitConfig(4, 2, "random", reach=2)
     before, between, after = map(len, Template(HUMAN_ASSISTANT, corpus.tokens()).wrapping())
-    assert GridStream(corpus, moving, grid, 0, HUMAN_ASSISTANT).work == Work(
+    assert GridStream([corpus], moving, grid, 0, HUMAN_ASSISTANT).work == Work(
         pairs=48,
         unique_tokens=12 * 6,
         tokens=12 * (before + 6 + between) + 48 * (2 + after),
         prefix_length=before + 4 + between,
         suffix_length=2 + after,
     )
-    assert BlockStream(corpus, grid, seed=0).work == Work(0, 12 * 8, 12 * 8, 0, 8)
+    assert BlockStream([corpus], grid, seed=0).work == Work(0, 12 * 8, 12 * 8, 0, 8)
 
 
 def test_whole_blocks_come_in_the_order_of_their_grids_with_their_documents_told_apart(corpus):
-    stream, order = BlockStream(corpus, GRID, seed=0), Order(len(corpus), GRID, seed=0)
+    stream, order = BlockStream([corpus], GRID, seed=0), Order([len(corpus)], GRID, seed=0)
     rows, end_id, most = corpus.read(range(len(corpus))).tokens, corpus.tokens().end_id, 0
     assert stream.steps_per_epoch == len(corpus) // 16
     for step in range(stream.steps_per_epoch + 1):
@@ -401,21 +404,179 @@ def test_whole_blocks_come_in_the_order_of_their_grids_with_their_documents_told
 
 
 def test_blocks_are_a_function_of_seed_and_step_and_hosts_read_their_part(corpus):
-    stream = BlockStream(corpus, GRID, seed=0)
+    stream = BlockStream([corpus], GRID, seed=0)
     steps = range(2 * stream.steps_per_epoch + 1)
     forward = [stream.batch(step) for step in steps]
     for step in reversed(steps):
-        np.testing.assert_equal(BlockStream(corpus, GRID, seed=0).batch(step), forward[step])
+        np.testing.assert_equal(BlockStream([corpus], GRID, seed=0).batch(step), forward[step])
     np.testing.assert_equal(list(stream.read(2, 5)), forward[2:5])
     hosts = [next(stream.read(3, 4, slice(host, host + 2))) for host in (0, 2)]
     np.testing.assert_equal(tuple(map(np.concatenate, zip(*hosts, strict=True))), tuple(forward[3]))
-    other = BlockStream(corpus, GRID, seed=1).batch(0)
+    other = BlockStream([corpus], GRID, seed=1).batch(0)
     assert not np.array_equal(other.tokens, forward[0].tokens)
     epoch = stream.steps_per_epoch
     assert not np.array_equal(forward[epoch].tokens, forward[0].tokens)
 
 
 def test_a_corpus_with_too_few_blocks_for_a_step_of_them_is_refused(corpus):
-    assert BlockStream(corpus, GridConfig(len(corpus)), seed=0).steps_per_epoch == 1
+    assert BlockStream([corpus], GridConfig(len(corpus)), seed=0).steps_per_epoch == 1
     with pytest.raises(UserError, match=f"{len(corpus)} blocks are fewer than the"):
-        BlockStream(corpus, GridConfig(len(corpus) // 2 + 1, 2), seed=0)
+        BlockStream([corpus], GridConfig(len(corpus) // 2 + 1, 2), seed=0)
+
+
+SPLITS = {"fixed": SPLIT, "random": SplitConfig(3, 3, "random", reach=2)}
+WEIGHTS = (0.7, 0.3)
+
+
+def mixed(kind, corpora, order="shuffled", grids=4):
+    """A stream of grids or of blocks over several corpora."""
+    grid = GridConfig(4, grids, order, window=20)
+    if kind == "blocks":
+        return BlockStream(corpora, grid, seed=0, weights=WEIGHTS[: len(corpora)])
+    return GridStream(corpora, SPLITS[kind], grid, seed=0, weights=WEIGHTS[: len(corpora)])
+
+
+def drawn_of(corpora, grid):
+    """The mixture that such a stream draws from."""
+    shards = [one.shard_blocks for one in corpora]
+    return Mixture(shards, WEIGHTS[: len(corpora)], grid, seed=0)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory, texts, tokens):
+    """Other blocks of 8, by the same tokenizer."""
+    folder = tmp_path_factory.mktemp("second") / "train"
+    write_corpus(texts[1::2], folder, tokens, 8, {})
+    return Corpus(folder)
+
+
+def leaves(batch):
+    """All arrays of a batch."""
+    return [leaf for part in batch for leaf in (part if isinstance(part, tuple) else (part,))]
+
+
+@pytest.mark.parametrize("order", ["shuffled", "windows", "corpus"])
+@pytest.mark.parametrize("kind", ["fixed", "random", "blocks"])
+def test_a_grid_of_a_mixture_is_the_next_of_its_corpus_s_own(corpus, second, kind, order):
+    both = [corpus, second]
+    mixture = drawn_of(both, GridConfig(4, 4, order, window=20))
+    stream = mixed(kind, both, order)
+    own, seen = [mixed(kind, [one], order, grids=1) for one in both], [0, 0]
+    for step in range(12):
+        expected = []
+        for at in mixture(step).corpora.tolist():
+            expected.append(leaves(own[at].batch(seen[at])))
+            seen[at] += 1
+        joined = map(np.concatenate, zip(*expected, strict=True))
+        np.testing.assert_equal(leaves(stream.batch(step)), list(joined))
+    assert min(seen) > 10
+
+
+@pytest.mark.parametrize("kind", ["fixed", "blocks"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_hosts_read_their_rows_alone_and_together_the_batch_of_one(
+    corpus, second, monkeypatch, kind, count
+):
+    both, asked, read = [corpus, second][:count], [], Corpus.read
+
+    def counted(self, indices):
+        asked.extend((self.folder, index) for index in indices)
+        return read(self, indices)
+
+    monkeypatch.setattr(Corpus, "read", counted)
+    stream = mixed(kind, both)
+    for step in (0, 5, 2 * stream.steps_per_epoch + 1):
+        del asked[:]
+        whole = leaves(stream.batch(step))
+        all_rows = sorted(asked)
+        assert len(all_rows) == 16
+        drawn = drawn_of(both, GridConfig(4, 4))(step)
+        for hosts in (2, 4):
+            parts, rows = [], []
+            for host in range(hosts):
+                del asked[:]
+                grids = slice(host * 4 // hosts, (host + 1) * 4 // hosts)
+                parts.append(leaves(stream.batch(step, grids)))
+                of = [both[at].folder for at in drawn.corpora[grids]]
+                wanted = [
+                    (folder, block)
+                    for folder, blocks in zip(of, drawn.blocks[grids].tolist(), strict=True)
+                    for block in blocks
+                ]
+                assert sorted(asked) == sorted(wanted)
+                rows += asked
+            assert sorted(rows) == all_rows
+            joined = list(map(np.concatenate, zip(*parts, strict=True)))
+            np.testing.assert_equal(joined, whole)
+
+
+def test_permuted_positives_of_a_mixture_stay_in_their_corpus(corpus, second):
+    grid = GridConfig(4, 4, permute_positives=True)
+    both = [corpus, second]
+    stream, mixture = (
+        GridStream(both, SPLIT, grid, 0, None, WEIGHTS),
+        drawn_of(both, GRID),
+    )
+    there = [
+        {tuple(row) for row in one.read(range(len(one))).tokens[:, 4:].tolist()} for one in both
+    ]
+    for step in range(5):
+        suffixes = stream.batch(step).tokens.suffixes.tolist()
+        for at, of_grid in zip(mixture(step).corpora, suffixes, strict=True):
+            assert {tuple(suffix) for suffix in of_grid} <= there[at]
+
+
+def test_corpora_of_other_block_lengths_mix_for_grids_and_not_for_blocks(corpus, sharded):
+    batch = GridStream([corpus, sharded], SPLIT, GRID, 0).batch(0)
+    assert batch.tokens.prefixes.shape == (4, 4, 4)
+    with pytest.raises(UserError, match=f"{sharded.folder}: blocks of 10 ids, .* --block-length 8"):
+        BlockStream([corpus, sharded], GRID, 0)
+
+
+def test_each_corpus_of_a_mixture_must_fill_a_grid_and_not_a_step(corpus, second):
+    fewer = len(second)
+    assert fewer < len(corpus)
+    GridStream([corpus, second], SPLIT, GridConfig(fewer, 4), 0)
+    with pytest.raises(UserError, match=rf"{second.folder}: .* lower --grid.prefixes$"):
+        GridStream([corpus, second], SPLIT, GridConfig(fewer + 1, 1), 0)
+
+
+def test_the_share_at_sentence_ends_of_a_mixture_is_by_turns(sentences, letters):
+    config = SplitConfig(4, 2, "sentence", reach=1)
+    alone = [
+        GridStream([one], config, GRID, seed=0).share_at_sentence_ends
+        for one in (sentences, letters)
+    ]
+    both = GridStream([sentences, letters], config, GRID, 0, None, WEIGHTS)
+    assert alone[0] > alone[1] + 0.1
+    assert both.share_at_sentence_ends == pytest.approx(0.7 * alone[0] + 0.3 * alone[1])
+
+
+def test_batches_of_a_remote_corpus_are_those_of_its_files(sharded, bucket):
+    url, grid = bucket(sharded), GridConfig(4, 2, "windows", window=20)
+    for bound in (1.0, 1e-9):
+        remote = GridStream([Corpus(url, bound)], SPLIT, grid, seed=0)
+        local = GridStream([sharded], SPLIT, grid, seed=0)
+        steps = 2 * local.steps_per_epoch
+        np.testing.assert_equal(list(remote.read(0, steps)), list(local.read(0, steps)))
+
+
+def test_shuffling_more_than_the_cache_holds_is_told_once(sharded, bucket, capfd):
+    url = bucket(sharded)
+    GridStream([Corpus(url)], SPLIT, GRID, seed=0).batch(0)
+    small = Corpus(url, sharded.bytes / 1e9 * 0.9)
+    windows = dataclasses.replace(GRID, order="windows")
+    GridStream([small], SPLIT, windows, seed=0).batch(0)
+    assert capfd.readouterr().err == ""
+    GridStream([small], SPLIT, GRID, seed=0).batch(0)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"rbs: {url}: 0.0 GB are more than the cache holds")
+    assert "--grid.order windows" in line
+
+
+def test_windows_fetch_few_shards_at_a_time(sharded, bucket, tmp_path):
+    grid = GridConfig(4, 1, "windows", window=20)
+    stream = GridStream([Corpus(bucket(sharded))], SPLIT, grid, seed=0)
+    for step in range(3):
+        stream.batch(step)
+    assert len(list((tmp_path / "cache").glob("*/blocks-*"))) <= 4

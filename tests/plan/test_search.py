@@ -92,7 +92,7 @@ def test_texts_are_as_long_as_the_split_and_the_template_make_them(tmp_path):
     ]
     documents = made_up_documents(20)
     write_corpus(documents, tmp_path / "corpus", train_tokens(documents, 300), 24, {})
-    data = DataConfig(train=str(tmp_path / "corpus"), valid="valid")
+    data = DataConfig(train=(str(tmp_path / "corpus"),), valid="valid")
     texts, notes = texts_of(dataclasses.replace(chat, data=data))
     assert notes == []
     assert texts.prefix > 512
@@ -105,7 +105,7 @@ def test_blocks_are_as_long_as_the_corpus_s(tmp_path):
     assert (texts.block, len(notes)) == (128, 1)
     documents = made_up_documents(20)
     write_corpus(documents, tmp_path / "corpus", train_tokens(documents, 300), 24, {})
-    here = dataclasses.replace(language, data=DataConfig(train=str(tmp_path / "corpus")))
+    here = dataclasses.replace(language, data=DataConfig(train=(str(tmp_path / "corpus"),)))
     assert texts_of(here) == (texts._replace(block=24), [])
 
 

@@ -28,7 +28,7 @@ def corpora(tmp_path_factory):
 def experiment(corpora):
     """A few steps of a tiny model."""
     return Experiment(
-        data=DataConfig(train=str(corpora / "train"), test=str(corpora / "test")),
+        data=DataConfig(train=(str(corpora / "train"),), test=str(corpora / "test")),
         split=SplitConfig(prefix_length=8, suffix_length=8),
         grid=GridConfig(prefixes=4, grids_per_step=2),
         model=dataclasses.replace(TINY, vocab_size=300),

@@ -30,7 +30,7 @@ def topics(tmp_path_factory):
     tokens = train_tokens(texts, 280)
     write_corpus(texts, folder / "train", tokens, 16, {})
     write_corpus(documents(100, 1), folder / "test", tokens, 16, {})
-    return DataConfig(train=str(folder / "train"), test=str(folder / "test"))
+    return DataConfig(train=(str(folder / "train"),), test=str(folder / "test"))
 
 
 def in_batch(experiment, topics, out, seed, permuted):

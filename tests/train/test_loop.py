@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import pytest
@@ -122,7 +121,7 @@ def test_another_corpus_is_refused(unbroken, experiment, tmp_path, corpora):
     out, _ = unbroken
     other = tmp_path / "other"
     write_corpus(made_up_documents(90, seed=1), other, load_tokens(corpora / "train"), 16, {})
-    changed = dataclasses.replace(experiment, data=DataConfig(train=str(other)))
+    changed = dataclasses.replace(experiment, data=DataConfig(train=(str(other),)))
     with pytest.raises(UserError, match="another corpus"):
         train(changed, out)
 
@@ -242,7 +241,7 @@ def test_the_corpus_that_chose_the_best_may_not_change(experiment, corpora, tmp_
 
 def test_a_corpus_is_not_given_twice(experiment, corpora, tmp_path):
     for data in (
-        DataConfig(train=experiment.data.train, test=experiment.data.train),
+        DataConfig(train=experiment.data.train, test=experiment.data.train[0]),
         dataclasses.replace(experiment.data, valid=experiment.data.test),
     ):
         with pytest.raises(UserError, match="are one corpus"):
@@ -285,7 +284,7 @@ def test_metrics_hold_what_they_promise(unbroken):
 
 def test_every_record_tells_the_useful_operations_of_a_second(unbroken, experiment):
     out, result = unbroken
-    work = GridStream(Corpus(Path(experiment.data.train)), experiment.split, experiment.grid, 0)
+    work = GridStream([Corpus(experiment.data.train[0])], experiment.split, experiment.grid, 0)
     of_a_step = step_flops(experiment, work.work)
     for record in read_metrics(out / "metrics.jsonl"):  # one a step
         assert record["flops_per_second"] * record["seconds"] == pytest.approx(of_a_step)

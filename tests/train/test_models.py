@@ -381,7 +381,7 @@ def test_a_corpus_of_another_tokenizer_than_the_source_is_refused(
         assert str(raised.value).endswith(f"prepare it with --tokenizer {folder}")
     more = train_tokens(made_up_documents(200, seed=3), 400)
     write_corpus(made_up_documents(80), tmp_path / "more", more, 16, {})
-    larger = dataclasses.replace(experiment, data=DataConfig(train=str(tmp_path / "more")))
+    larger = dataclasses.replace(experiment, data=DataConfig(train=(str(tmp_path / "more"),)))
     with pytest.raises(UserError, match=r"not the tokenizer of model\.init"):
         train(from_folder(larger, language_folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()
