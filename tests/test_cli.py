@@ -149,8 +149,8 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
     ("args", "missing"),
     [
         (["prepare", "good.jsonl", "--out", "corpus"], "--tokenizer"),
-        (["prepare", "good.jsonl", "--tokenizer", "train:300"], "--out"),
-        (["prepare", "good.jsonl", "--tokenizer", "train:300", "--out", ""], "--out"),
+        (["prepare", "good.jsonl", "--tokenizer", "train:300"], "folder with --out"),
+        (["prepare", "good.jsonl", "--tokenizer", "train:300", "--out", ""], "folder with --out"),
         (["prepare", "--tokenizer", "train:300", "--out", "corpus"], "SOURCE"),
         (["train"], "PATH"),
         (["plan", "tiny.py"], "--topology"),

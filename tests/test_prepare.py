@@ -161,6 +161,7 @@ def test_a_corpus_that_is_there_is_never_touched(folder):
         ("texts/", "texts/deep/out/"),
         ("texts", "link/out"),
         ("memory://bucket/texts", "memory://bucket/texts/out"),
+        ("memory://bucket/texts/", "memory://bucket/texts/out"),
     ],
 )
 def test_a_corpus_in_its_own_source_is_refused(folder, source, out):
@@ -175,6 +176,8 @@ def test_a_corpus_may_lie_beside_its_sources(folder):
     (folder / "out.texts").mkdir()
     (folder / "text.jsonl").rename(folder / "out.texts" / "text.jsonl")
     assert prepare(recipe(sources=("out.texts",)), "out", workers=1).document_count == ROWS
+    with pytest.raises(UserError, match="memory://bucket/texts: no such file"):  # looked for
+        prepare(recipe(sources=("memory://bucket/texts",)), "memory://bucket/texts-out")
 
 
 def test_files_that_break_off_are_named_and_strict_refuses_them(folder, capsys):
