@@ -36,8 +36,8 @@ def run_pipeline(function: Callable[[Any], Any], tasks: Sequence[Any], options: 
                 | "Spread" >> beam.Reshuffle()
                 | "Work" >> beam.Map(function)
             )
-    except UserError:
-        raise
+    except (ValueError, SystemExit) as error:  # argparse has said more
+        raise UserError(f"--beam {options}: {error}") from error
     except RuntimeError as error:  # what a worker raised, as the text of its traceback
         mistakes = re.findall(r"^rbs_jax\.[\w.]+: (.+)$", str(error), re.MULTILINE)
         said = mistakes or str(error).strip().splitlines() or ["no reason given"]

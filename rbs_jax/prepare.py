@@ -1,28 +1,17 @@
-"""`rbs prepare`: documents to a corpus, in many processes, resumable at every shard.
-
-While it is made, a corpus in a local folder is called OUT.partial, and one in a bucket has no
-manifest.json. Its work/ holds plan.json and a note of each finished shard.
-"""
+"""`rbs prepare`: documents to a corpus, in many processes, resumable at every shard."""
 
 import dataclasses
 import functools
-import hashlib
-import json
-import os
-import re
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rbs_jax.data.benchmarks import NAME as BENCHMARKS
 from rbs_jax.data.benchmarks import write_runs
-from rbs_jax.data.corpus import EmptyCorpus, finish
+from rbs_jax.data.corpus import finish
 from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.drops import Dropped, decide
 from rbs_jax.data.manifest import Manifest, shard_name
@@ -33,17 +22,14 @@ from rbs_jax.data.sources import find_files
 from rbs_jax.data.survey import SurveyTask, survey_shard
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import differences
-from rbs_jax.files import make_folder, refuse_existing, writing
 from rbs_jax.remote import is_remote
-from rbs_jax.storage import exists, names_in, put, put_text, read_text, remove
+from rbs_jax.storage import exists, put
+from rbs_jax.unfinished import begun, refuse_finished, refuse_inside
 from rbs_jax.workers import run
 
 TRAIN = "train:"
 LEARNT_DOCUMENTS = 1_000_000
 """A tokenizer is learnt from the first documents alone where there are more."""
-DONE = re.compile(r"(shard|survey)-\d")
-"""What tells in work/ that something is finished."""
 READERS = 16
 """Notes read at once."""
 
@@ -78,10 +64,10 @@ def prepare(
     """
     out = out.rstrip("/")
     left_out = LeftOut(strict)
-    _refuse_finished(out)
-    _refuse_inside(recipe.sources, out)
+    refuse_finished(out)
+    refuse_inside(recipe.sources, out)
     parts = list_parts(find_files(recipe.sources), recipe, left_out.broken_file)
-    with _begun(out, recipe, parts) as folder:
+    with begun(out, recipe, parts) as folder:
         tokens = _tokenizer(recipe, parts, folder, strict)
         tasks = _tasks(recipe, parts, folder, tokens, strict)
         if recipe.surveys:
@@ -95,75 +81,6 @@ def prepare(
     for line in [*left_out.broken, *left_out.named]:
         print(line, file=sys.stderr)
     return manifest
-
-
-def _refuse_finished(out: str) -> None:
-    if not is_remote(out):
-        return refuse_existing(Path(out))
-    there = set(names_in(out))
-    if "manifest.json" in there or (there and WORK not in there):
-        raise UserError(f"{out}: already exists; give another --out or remove it first")
-    return None
-
-
-def _refuse_inside(sources: Sequence[str], out: str) -> None:
-    """Else a preparation that goes on would take what it has begun for text."""
-    for source in sources:
-        if is_remote(source) or is_remote(out):
-            inside = f"{out}/".startswith(f"{source.rstrip('/')}/")
-        else:
-            inside = Path(source).is_dir() and Path(source).resolve() in Path(out).resolve().parents
-        if inside:
-            raise UserError(f"{out}: lies in the source {source}; give an --out elsewhere")
-
-
-@contextmanager
-def _begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
-    """The folder that becomes the corpus: left for the next run if any shard is finished.
-
-    Raises:
-      UserError: it holds what another recipe or other files have begun.
-    """
-    folder, plan = out if is_remote(out) else f"{out}.partial", _plan(recipe, parts)
-    if not is_remote(out):
-        make_folder(Path(out).parent)
-    before = read_text(f"{folder}/{WORK}/plan.json")
-    if before is not None:
-        if changed := differences(json.loads(before), plan):
-            raise UserError(
-                f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
-                "give another --out or remove it"
-            )
-        print(f"going on in {folder}", flush=True)
-    with writing(folder):
-        try:
-            if before is None:
-                remove(folder)
-                put_text(json.dumps(plan, indent=2), f"{folder}/{WORK}/plan.json")
-            yield folder
-        except BaseException as error:
-            done = any(map(DONE.match, names_in(f"{folder}/{WORK}")))
-            if isinstance(error, EmptyCorpus) or not done:
-                remove(folder)
-            raise
-        _name(folder, out)
-
-
-def _name(folder: str, out: str) -> None:
-    """Take away the traces of the work; a local corpus gets its name."""
-    if is_remote(out):
-        remove(f"{folder}/{WORK}")
-        return
-    for path in Path(folder).iterdir():
-        if path.name == WORK or path.name.endswith(".partial"):  # what a kill has left
-            shutil.rmtree(path)
-    os.replace(folder, out)
-
-
-def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:
-    """What decides every byte of a corpus, but for its tokenizer."""
-    listed = json.dumps([part._asdict() for part in parts]).encode("utf-8", "surrogateescape")
-    return {"recipe": recipe.to_json(), "sources": hashlib.sha256(listed).hexdigest()}
 
 
 def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool) -> Tokens:

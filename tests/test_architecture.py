@@ -15,7 +15,7 @@ FLOORS = [
     {"data", "model", "objective", "optim"},
     {"convert"},
     {"workers", "beam"},
-    {"experiment", "prepare", "train"},
+    {"experiment", "prepare", "unfinished", "train"},
     {"score", "eval", "export", "plan"},
     {"quickstart", "commands", "cli", "__main__", "__init__"},
 ]

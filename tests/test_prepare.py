@@ -1,5 +1,6 @@
 """Whole preparations: any workers, stopped at any moment, give the same bytes."""
 
+import fcntl
 import json
 import os
 import signal
@@ -135,6 +136,28 @@ def test_what_another_recipe_or_other_files_have_begun_is_refused_by_name(folder
     (folder / "broken.jsonl").write_text('{"text": "mended"}\n')
     with pytest.raises(UserError, match=r"out\.partial: .* \(sources: "):
         begin()
+
+
+def test_two_processes_never_work_on_one_corpus(folder):
+    work = folder / "out.partial" / "work"
+    work.mkdir(parents=True)
+    other = os.open(work, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(UserError, match=r"out\.partial: another rbs prepare is at work there"):
+            prepare(recipe(), "out", workers=1)
+        assert work.exists()
+    finally:
+        os.close(other)
+    assert prepare(recipe(), "out", workers=1).document_count == ROWS
+
+
+def test_what_else_has_the_name_of_an_unfinished_corpus_is_not_touched(folder):
+    (folder / "out.partial").mkdir()
+    (folder / "out.partial" / "precious").write_text("mine")
+    with pytest.raises(UserError, match="holds precious and no corpus that was begun"):
+        prepare(recipe(), "out", workers=1)
+    assert (folder / "out.partial" / "precious").read_text() == "mine"
 
 
 def test_nothing_is_left_where_no_shard_was_finished(folder):

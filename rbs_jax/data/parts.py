@@ -10,7 +10,7 @@ from rbs_jax.data.arrayrecord import record_count
 from rbs_jax.data.parquet import row_groups
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import UserError
-from rbs_jax.remote import Unreachable
+from rbs_jax.remote import Unreachable, is_remote
 from rbs_jax.storage import size_of
 
 PART_BYTES = 4 * 2**20
@@ -82,7 +82,7 @@ def _parts_of(file: str, recipe: Recipe) -> list[Part]:
         size = size_of(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-    if ".array_record" in name:
+    if ".array_record" in name and not is_remote(file):  # one in a bucket is fetched whole
         count = record_count(file)
         return _cut(file, [size // max(count, 1)] * count)
     if name.endswith(".jsonl") and size > PART_BYTES:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -47,7 +48,15 @@ def find_files(sources: Iterable[str]) -> list[str]:
                     f"{file}: cannot read this kind of file, only {', '.join(SUFFIXES)}"
                 )
         files += found
-    return list(dict.fromkeys(files))
+    once: dict[str, str] = {}
+    for file in files:
+        once.setdefault(_identity(file), file)
+    return list(once.values())
+
+
+def _identity(file: str) -> str:
+    """What two names of one file have in common: a link's target."""
+    return file if is_remote(file) else os.path.realpath(file)
 
 
 def can_read(file: str) -> bool:

@@ -64,6 +64,14 @@ def test_globs_are_expanded_in_order_and_sources_keep_theirs(folder):
     assert documents("**/a*.txt") == ["a1.txt", "a2.txt", "sub/a3.txt"]
 
 
+def test_a_file_of_two_names_is_read_once(folder):
+    (folder / "in").mkdir()
+    (folder / "in" / "a.txt").write_text("one")
+    (folder / "in" / "loop").symlink_to(folder / "in")
+    (folder / "b.txt").symlink_to(folder / "in" / "a.txt")
+    assert documents("b.txt", "in/**/*.txt", "in") == ["one"]
+
+
 def test_blank_lines_are_skipped_but_counted(folder):
     (folder / "a.jsonl").write_text('\n{"text": "one"}\n  \n{"text": "two"}')
     assert [record.where for record in read_jsonl(folder / "a.jsonl")] == [
