@@ -9,17 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from rbs_jax.data.benchmarks import NAME as BENCHMARKS
-from rbs_jax.data.benchmarks import write_runs
 from rbs_jax.data.corpus import finish
 from rbs_jax.data.documents import LeftOut, read_part
-from rbs_jax.data.drops import Dropped, decide
 from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
-from rbs_jax.data.shard_task import WORK, ShardTask, finished, make_shard
+from rbs_jax.data.shard_task import WORK, Dropped, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
-from rbs_jax.data.survey import SurveyTask, survey_shard
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.remote import is_remote
@@ -133,9 +129,14 @@ def _tasks(
 
 def _survey(tasks: Sequence[ShardTask], workers: int | None, beam: str | None) -> list[Dropped]:
     """What to leave out of each shard, found in a pass over all documents."""
+    # Here, since most preparations need none of it, and it takes a while to import.
+    from rbs_jax.data.benchmarks import NAME, write_runs
+    from rbs_jax.data.drops import decide
+    from rbs_jax.data.survey import SurveyTask, survey_shard
+
     recipe, folder = tasks[0].recipe, tasks[0].folder
     work = f"{folder}/{WORK}"
-    if recipe.benchmarks and not exists(f"{work}/{BENCHMARKS}"):
+    if recipe.benchmarks and not exists(f"{work}/{NAME}"):
         write_runs(recipe.benchmarks, work)
     looks = [SurveyTask(task.index, task.parts, recipe, work, task.strict) for task in tasks]
     run(survey_shard, looks, "looking for duplicates and benchmarks", workers, beam)

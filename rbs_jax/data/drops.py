@@ -16,12 +16,11 @@ from jaxtyping import Bool, Int64
 from rbs_jax.data.benchmarks import read_runs
 from rbs_jax.data.duplicates import first_of_alike, first_of_equals
 from rbs_jax.data.recipe import printable
+from rbs_jax.data.shard_task import Dropped
 from rbs_jax.data.survey import CLEAN, Found, SurveyTask, read_found
 from rbs_jax.files import writing
 from rbs_jax.storage import put_text
 
-Dropped = Mapping[str, Mapping[int, frozenset[int]]]
-"""Of a shard: rows to leave out, by reason and by the part's place in the shard."""
 FOLDER = "dropped"
 
 

@@ -29,6 +29,10 @@ WORK = "work"
 """The folder in a corpus that is not finished for what tells how far it is."""
 
 
+Dropped = Mapping[str, Mapping[int, frozenset[int]]]
+"""Rows to leave out of a shard, by reason and by the part's place in the shard."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
     """What a worker needs to write a shard."""
@@ -37,8 +41,7 @@ class ShardTask:
     count: int
     """Of all shards."""
     parts: tuple[Part, ...]
-    dropped: Mapping[str, Mapping[int, frozenset[int]]]
-    """Rows to leave out, by reason and by the part's place in `parts`."""
+    dropped: Dropped
     recipe: Recipe
     folder: str
     """The corpus's, path or URL; the tokenizer is there."""
