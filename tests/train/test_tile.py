@@ -18,6 +18,7 @@ from rbs_jax.train.state import init_state
 from rbs_jax.train.step import make_step
 from rbs_jax.train.tile import TileConfig, block_gradients, grid_gradients
 from tests.model.noise import noisy
+from tests.optimised import AS_USED
 from tests.tiny import TINY, random_batch
 from tests.train.test_step import UNTIED, free, language_gradients, random_blocks, steps
 
@@ -152,7 +153,7 @@ def step_memory(prefixes, tile):
         state = jax.eval_shape(init, shapes_of(RewardModel, config))
         batch = random_batch(0, prefixes=prefixes, context=32, length=32)
         step = make_step(optimizer, ObjectiveConfig(), OptimConfig(), tile)
-        compiled = step.lower(state, jax.tree.map(jnp.asarray, batch)).compile()
+        compiled = step.lower(state, jax.tree.map(jnp.asarray, batch)).compile(AS_USED)
     return compiled.memory_analysis().temp_size_in_bytes
 
 
