@@ -1,6 +1,13 @@
 """Every test runs with 8 simulated CPU devices; a mesh takes as many as it needs.
 
 The tests of the kernels run on the accelerator they are for with RBS_TEST_ON=cuda or tpu.
+
+On CPU nearly all the time of the tests is that of compiling, and most of it goes into machine
+code that then runs for milliseconds. So that is made quickly here. The HLO is optimised as ever;
+without fusion emitters a few of its fusions differ, so tests of what a program holds pass
+`tests.optimised.AS_USED` to its compile(). Flags of one's own win:
+XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true" pytest
+tests just what users run.
 """
 
 import os
@@ -10,7 +17,11 @@ import pytest
 
 from rbs_jax.sharding import MeshConfig, make_mesh
 
-jax.config.update("jax_platforms", os.environ.get("RBS_TEST_ON", "cpu"))
+PLATFORM = os.environ.get("RBS_TEST_ON", "cpu")
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+if PLATFORM == "cpu":  # before the backend starts; commands that tests start inherit it
+    os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
+jax.config.update("jax_platforms", PLATFORM)
 jax.config.update("jax_num_cpu_devices", 8)
 
 

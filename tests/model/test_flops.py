@@ -19,6 +19,7 @@ from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.shapes import TokenBlocks
 from tests.losses import loss_and_rewards, loss_and_targets
 from tests.model.dots import dot_flops
+from tests.optimised import AS_USED
 from tests.tiny import TINY, random_batch
 
 SHAPE = GridShape(3, 3, 5, 4)
@@ -111,7 +112,7 @@ def test_xla_counts_the_same_of_an_unrolled_model(mesh):
 
     def counted(scan):
         model = shapes_of(RewardModel, dataclasses.replace(config, scan_layers=scan))
-        compiled = jax.jit(score_grid).lower(model, batch_of(shape).tokens).compile()
+        compiled = jax.jit(score_grid).lower(model, batch_of(shape).tokens).compile(AS_USED)
         return compiled.cost_analysis()["flops"]
 
     expected = forward_of(config, shape)

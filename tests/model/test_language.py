@@ -15,6 +15,7 @@ from rbs_jax.shapes import TokenBlocks
 from rbs_jax.sharding import activation_sharding, activation_spec
 from tests.model.noise import noisy
 from tests.model.reference import log_probs
+from tests.optimised import AS_USED
 from tests.tiny import TINY, random_tokens
 
 likelihood_grid = jax.jit(language.likelihood_grid)
@@ -148,7 +149,7 @@ def test_the_compiled_program_never_holds_all_logits(mesh, monkeypatch, config, 
     def temporary_bytes(positions_at_once):
         monkeypatch.setattr(language, "LOGITS_BYTES", positions_at_once * one_position)
         function = differentiate(lambda model, blocks: next_token_log_probs(model, blocks).sum())
-        compiled = jax.jit(function).lower(model, TokenBlocks(ids, ids)).compile()
+        compiled = jax.jit(function).lower(model, TokenBlocks(ids, ids)).compile(AS_USED)
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(2) < 64 * one_position / 4

@@ -4,6 +4,7 @@ import pytest
 
 from rbs_jax.plan.hlo import parse
 from rbs_jax.plan.memory import memory_bytes
+from tests.optimised import AS_USED
 from tests.plan.test_operations import scanned, unrolled
 from tests.plan.texts import compiled, on_tpu
 
@@ -16,7 +17,7 @@ def weights(layers):
 
 @pytest.mark.parametrize("function", [unrolled, jax.grad(lambda *args: unrolled(*args).sum())])
 def test_without_loops_xla_counts_the_same(function):
-    program = jax.jit(function).lower(*weights(5)).compile()
+    program = jax.jit(function).lower(*weights(5)).compile(AS_USED)
     assert memory_bytes(parse(program.as_text())) == program.cost_analysis()["bytes accessed"]
 
 

@@ -14,6 +14,7 @@ from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.state import init_state
 from rbs_jax.train.step import make_step
+from tests.optimised import AS_USED
 from tests.plan.texts import compiled, on_tpu
 from tests.tiny import TINY, random_batch
 
@@ -85,7 +86,7 @@ def test_a_convolution_counts_where_its_window_meets_the_image(shapes, options):
         return jax.lax.conv_general_dilated(x, y, dimension_numbers=dimensions, **options)
 
     x, y = (np.ones(shape, np.float32) for shape in shapes)
-    compiled_ = jax.jit(convolve).lower(x, y).compile()
+    compiled_ = jax.jit(convolve).lower(x, y).compile(AS_USED)
     assert operations(parse(compiled_.as_text())).flops == 2 * np.asarray(convolve(x, y)).sum()
 
 

@@ -3,10 +3,11 @@
 import jax
 
 from rbs_jax.plan.hlo import Program, parse
+from tests.optimised import AS_USED
 
 
 def compiled(function, *arguments) -> Program:
-    return parse(jax.jit(function).lower(*arguments).compile().as_text())
+    return parse(jax.jit(function).lower(*arguments).compile(AS_USED).as_text())
 
 
 def on_tpu(entry: str, *computations: str) -> Program:

@@ -24,7 +24,7 @@ def corpora(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def experiment(corpora):
     """A few steps of a tiny model."""
     return Experiment(

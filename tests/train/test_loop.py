@@ -44,9 +44,11 @@ def with_steps(experiment, steps, **optim):
     )
 
 
-@pytest.fixture
-def unbroken(experiment, tmp_path):
-    return tmp_path / "unbroken", train(experiment, tmp_path / "unbroken")
+@pytest.fixture(scope="module")
+def unbroken(experiment, tmp_path_factory):
+    """Trained once for many tests, none of which may change it."""
+    out = tmp_path_factory.mktemp("run") / "unbroken"
+    return out, train(experiment, out)
 
 
 def test_a_run_leaves_its_result_metrics_and_model(unbroken, experiment):
@@ -337,9 +339,12 @@ def run_cli(experiment, folder, out):
 
 @pytest.mark.slow
 def test_a_killed_run_started_again_has_the_metrics_of_an_unbroken_one(experiment, tmp_path):
+    """In tiles, of a prefix with half of a grid's suffixes."""
     longer = with_steps(experiment, 60)
     longer = dataclasses.replace(
-        longer, train=dataclasses.replace(longer.train, checkpoint_every=7)
+        longer,
+        train=dataclasses.replace(longer.train, checkpoint_every=7),
+        tile=TileConfig(1, 2),
     )
     killed, metrics = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
     process = run_cli(longer, tmp_path, killed)

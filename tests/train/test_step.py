@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -23,6 +24,8 @@ from rbs_jax.train.tile import TileConfig, block_gradients, grid_gradients, is_t
 from tests.tiny import TINY, random_batch
 
 GOLDEN = Path(__file__).with_name("golden_first_steps.json")
+# As in the step; one operation after another they are slow.
+compiled_objective, compiled_metrics = jax.jit(objective, static_argnums=3), jax.jit(grid_metrics)
 MESHES = [(1, 1, 1), (8, 1, 1), (2, 2, 2), (1, 4, 2)]
 
 
@@ -34,14 +37,12 @@ def free(model):
 def gradients(shape, batch, grids):
     mesh = make_mesh(MeshConfig(*shape))
     with jax.set_mesh(mesh):
-        model = jax.jit(
-            lambda: init_state(RewardModel(jax.random.key(0), TINY), optax.identity()).model
-        )()
+        model = fresh(RewardModel, 0, TINY)
         batch = place(IN_BATCH, batch, mesh, grids)
         function = jax.jit(grid_gradients, static_argnums=(2, 3, 4))
         r_GPS, grads = function(model, batch, ObjectiveConfig(), TileConfig(), free)
-        loss, _ = objective(r_GPS, batch.positive, batch.negatives, ObjectiveConfig())
-        metrics = grid_metrics(r_GPS, batch.positive, batch.negatives)
+        loss, _ = compiled_objective(r_GPS, batch.positive, batch.negatives, ObjectiveConfig())
+        metrics = compiled_metrics(r_GPS, batch.positive, batch.negatives)
         return jax.device_get({"loss": loss} | metrics), jax.device_get(grads)
 
 
@@ -138,18 +139,25 @@ def test_the_loss_and_gradient_of_blocks_are_means_over_their_targets():
 WHOLE = TileConfig()
 
 
+@cache
+def programs(optim, of_blocks, tile):
+    """What makes the first state, and the step: traced and compiled once for many tests."""
+    kind, config = (LanguageModel, UNTIED) if of_blocks else (RewardModel, TINY)
+    objective = ObjectiveConfig("causal_lm") if of_blocks else ObjectiveConfig()
+    assert optim.schedule == "constant", "the number of steps would matter"
+    optimizer = make_optimizer(optim, steps=1, updates_per_step=1)
+    init = jax.jit(lambda: init_state(kind(jax.random.key(0), config), optimizer))
+    return init, make_step(optimizer, objective, optim, tile)
+
+
 def steps(optim, batches, shape=(1, 1, 1), state=None, tile=WHOLE):
     """The state after a step on each batch, from fresh weights unless told, and each's metrics."""
     mesh = make_mesh(MeshConfig(*shape))
     of_blocks = isinstance(batches[0], TokenBlocks)
-    kind, config = (LanguageModel, UNTIED) if of_blocks else (RewardModel, TINY)
-    objective = ObjectiveConfig("causal_lm") if of_blocks else ObjectiveConfig()
     letters = BLOCKS if of_blocks else IN_BATCH
+    init, step = programs(optim, of_blocks, tile)
     with jax.set_mesh(mesh):
-        optimizer = make_optimizer(optim, steps=len(batches), updates_per_step=1)
-        if state is None:
-            state = jax.jit(lambda: init_state(kind(jax.random.key(0), config), optimizer))()
-        step, told = make_step(optimizer, objective, optim, tile), []
+        state, told = init() if state is None else state, []
         for batch in batches:
             state, metrics = step(state, place(letters, batch, mesh, len(batch[1])))
             told.append(jax.device_get(metrics))
@@ -313,10 +321,7 @@ def test_what_is_frozen_stays_and_has_no_moments(freeze, held):
 
 def init_of(config):
     with jax.set_mesh(make_mesh(MeshConfig())):
-        model = jax.jit(
-            lambda: init_state(RewardModel(jax.random.key(0), config), optax.identity()).model
-        )()
-    return jax.device_get(model)
+        return jax.device_get(fresh(RewardModel, 0, config))
 
 
 def first_steps(shape):

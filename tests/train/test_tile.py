@@ -18,8 +18,17 @@ from rbs_jax.train.state import init_state
 from rbs_jax.train.step import make_step
 from rbs_jax.train.tile import TileConfig, block_gradients, grid_gradients
 from tests.model.noise import noisy
+from tests.optimised import AS_USED
 from tests.tiny import TINY, random_batch
-from tests.train.test_step import UNTIED, free, language_gradients, random_blocks, steps
+from tests.train.test_step import (
+    POISON,
+    UNTIED,
+    free,
+    language_gradients,
+    poisoned_state,
+    random_blocks,
+    steps,
+)
 
 LOSSES = {
     "bradley_terry": ObjectiveConfig(margin=0.1, label_smoothing=0.1, centering=0.2),
@@ -143,6 +152,29 @@ def test_a_step_in_tiles_is_the_step():
         )
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_single_pairs_of_single_tokens_are_the_smallest_tiles(name):
+    """Two grids of two prefixes, each of one token or none, and suffixes of one."""
+    batch = random_batch(6, grids=2, prefixes=2, context=1, length=1)
+    assert sorted(batch.tokens.prefix_lengths.ravel()) == [0, 0, 1, 1]
+    whole = gradients(batch, LOSSES[name], TileConfig())
+    assert_near(gradients(batch, LOSSES[name], TileConfig(1, 1)), whole, 2e-6)
+
+
+@pytest.mark.parametrize(("half", "where"), [("prefixes", (0, 1)), ("suffixes", (0, 3))])
+def test_one_tile_that_is_not_finite_leaves_the_whole_update_out(half, where):
+    optim = OptimConfig(learning_rate=1e-2, warmup_steps=0)
+    good, bad = (random_batch(seed, vocab=POISON, full=True) for seed in (2, 1))
+    getattr(bad.tokens, half)[where] = POISON
+    before, tile = poisoned_state(optim), TileConfig(1, 2)
+    after, (_, metrics) = steps(optim, [bad, bad], state=before, tile=tile)
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (2, 2)
+    moved, (_, metrics) = steps(optim, [bad, good], state=before, tile=tile)
+    assert (metrics["skipped_updates"], metrics["skipped_in_a_row"]) == (1, 0)
+    assert (moved.model.head[...] != before.model.head[...]).any()
+
+
 def step_memory(prefixes, tile):
     """Temporaries of the whole compiled step, its optimizer included [bytes]."""
     config = dataclasses.replace(TINY, width=64, mlp_width=192, head_dim=16)
@@ -152,7 +184,7 @@ def step_memory(prefixes, tile):
         state = jax.eval_shape(init, shapes_of(RewardModel, config))
         batch = random_batch(0, prefixes=prefixes, context=32, length=32)
         step = make_step(optimizer, ObjectiveConfig(), OptimConfig(), tile)
-        compiled = step.lower(state, jax.tree.map(jnp.asarray, batch)).compile()
+        compiled = step.lower(state, jax.tree.map(jnp.asarray, batch)).compile(AS_USED)
     return compiled.memory_analysis().temp_size_in_bytes
 
 
