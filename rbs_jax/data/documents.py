@@ -82,8 +82,8 @@ def read_part(part: Part, recipe: Recipe, left_out: LeftOut) -> Iterator[Documen
         for row, decode in enumerate(_rows(part, recipe)):
             try:
                 fields = decode()
-                text, where = fields.text(recipe.text_field)
-                reason = keeps(text, fields, where)
+                text = fields.text(recipe.text_field)
+                reason = keeps(text, fields)
                 name = fields.name(recipe.id_field)
             except Unreachable:
                 raise
@@ -111,7 +111,7 @@ class Filter:
         self._recipe = recipe
         self._url = None if recipe.url_pattern is None else re.compile(recipe.url_pattern)
 
-    def __call__(self, text: str, fields: "Fields", where: str) -> str | None:
+    def __call__(self, text: str, fields: "Fields") -> str | None:
         """The reason: empty, short, long, url or score.
 
         Raises:
@@ -124,15 +124,14 @@ class Filter:
             return "short"
         if len(text) > recipe.max_characters:
             return "long"
-        if self._url is not None:
-            url = fields.value(recipe.url_field)
-            if not self._url.search(checked_text(url, f"{where}: field {recipe.url_field!r}")):
-                return "url"
+        if self._url is not None and not self._url.search(fields.text(recipe.url_field)):
+            return "url"
         if recipe.min_score is not None:
             score = fields.value(recipe.score_field)
             if isinstance(score, bool) or not isinstance(score, int | float):
                 kind = type(score).__name__
-                raise UserError(f"{where}: field {recipe.score_field!r} is {kind}, not a number")
+                what = f"{fields.where}: field {recipe.score_field!r}"
+                raise UserError(f"{what} is {kind}, not a number")
             if not score >= recipe.min_score:
                 return "score"
         return None
@@ -151,9 +150,9 @@ class Fields(NamedTuple):
             raise UserError(f"{self.where}: no field {field!r}; fields here: {there}")
         return self.values[field]
 
-    def text(self, field: str) -> tuple[str, str]:
-        """The text, and where it stands."""
-        return checked_text(self.value(field), f"{self.where}: field {field!r}"), self.where
+    def text(self, field: str) -> str:
+        """Raises UserError where the field is no text."""
+        return checked_text(self.value(field), f"{self.where}: field {field!r}")
 
     def name(self, field: str | None) -> str | None:
         """What the id's field says, as a string."""
