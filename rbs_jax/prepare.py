@@ -14,7 +14,7 @@ from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.manifest import Manifest, shard_name
 from rbs_jax.data.parts import Part, cut_shards, list_parts
 from rbs_jax.data.recipe import Recipe, printable
-from rbs_jax.data.shard_task import WORK, Dropped, ShardTask, finished, make_shard
+from rbs_jax.data.shard_task import Dropped, ShardTask, finished, make_shard
 from rbs_jax.data.sources import find_files
 from rbs_jax.data.tokens import Tokens, load_tokens, train_tokens
 from rbs_jax.errors import UserError
@@ -132,15 +132,13 @@ def _survey(tasks: Sequence[ShardTask], workers: int | None, beam: str | None) -
     # Here, since most preparations need none of it, and it takes a while to import.
     from rbs_jax.data.benchmarks import NAME, write_runs
     from rbs_jax.data.drops import decide
-    from rbs_jax.data.survey import SurveyTask, survey_shard
+    from rbs_jax.data.survey import survey_shard
 
-    recipe, folder = tasks[0].recipe, tasks[0].folder
-    work = f"{folder}/{WORK}"
+    recipe, work = tasks[0].recipe, tasks[0].work
     if recipe.benchmarks and not exists(f"{work}/{NAME}"):
         write_runs(recipe.benchmarks, work)
-    looks = [SurveyTask(task.index, task.parts, recipe, work, task.strict) for task in tasks]
-    run(survey_shard, looks, "looking for duplicates and benchmarks", workers, beam)
-    return decide(looks, folder)
+    run(survey_shard, tasks, "looking for duplicates and benchmarks", workers, beam)
+    return decide(tasks)
 
 
 def _describe(

@@ -16,28 +16,27 @@ from jaxtyping import Bool, Int64
 from rbs_jax.data.benchmarks import read_runs
 from rbs_jax.data.duplicates import first_of_alike, first_of_equals
 from rbs_jax.data.recipe import printable
-from rbs_jax.data.shard_task import Dropped
-from rbs_jax.data.survey import CLEAN, Found, SurveyTask, read_found
+from rbs_jax.data.shard_task import Dropped, ShardTask
+from rbs_jax.data.survey import CLEAN, Found, read_found
 from rbs_jax.files import writing
 from rbs_jax.storage import put_text
 
 FOLDER = "dropped"
 
 
-def decide(tasks: Sequence[SurveyTask], folder: str) -> list[Dropped]:
+def decide(tasks: Sequence[ShardTask]) -> list[Dropped]:
     """Which documents of each shard to leave out, by what workers found; writes the lists.
 
     A document that shares words with a benchmark goes. Of those left that are equal, or
     alike, the first in the corpus's order stays.
 
     Args:
-      tasks: of all shards, in order, and done.
-      folder: the corpus's, path or URL.
+      tasks: of all shards, in order, and looked at.
 
     Raises:
       UserError: a list cannot be written.
     """
-    recipe = tasks[0].recipe
+    recipe, folder = tasks[0].recipe, tasks[0].folder
     with ExitStack() as stack:
         found = [read_found(task, stack) for task in tasks]
         benchmarks = np.concatenate([own.benchmarks for own in found])
@@ -101,7 +100,7 @@ def _by_shard(
 class _Where:
     """Says where a document stands, by its number in the corpus."""
 
-    def __init__(self, tasks: Sequence[SurveyTask], found: Sequence[Found]) -> None:
+    def __init__(self, tasks: Sequence[ShardTask], found: Sequence[Found]) -> None:
         self._tasks, self._found = tasks, found
         self._ends = np.cumsum([len(own.rows) for own in found])
 

@@ -35,7 +35,7 @@ Dropped = Mapping[str, Mapping[int, frozenset[int]]]
 
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
-    """What a worker needs to write a shard."""
+    """What a worker needs to write a shard, or to look at its documents before."""
 
     index: int
     count: int
@@ -54,9 +54,14 @@ class ShardTask:
         return sum(part.size for part in self.parts)
 
     @property
+    def work(self) -> str:
+        """The folder for what is known of shards, path or URL."""
+        return f"{self.folder}/{WORK}"
+
+    @property
     def note(self) -> str:
         """Where it is told that the shard is finished, and what it holds."""
-        return f"{self.folder}/{WORK}/shard-{self.index:05d}.json"
+        return f"{self.work}/shard-{self.index:05d}.json"
 
 
 def make_shard(task: ShardTask) -> LeftOut:

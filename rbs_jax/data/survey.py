@@ -1,6 +1,5 @@
 """The look at a shard's documents before they are packed, by whoever works on it."""
 
-import dataclasses
 import functools
 import json
 import tempfile
@@ -16,8 +15,7 @@ from rbs_jax.data.benchmarks import read_runs
 from rbs_jax.data.decontaminate import BenchmarkRuns
 from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.duplicates import PERMUTATIONS, digest, signature
-from rbs_jax.data.parts import Part
-from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.shard_task import ShardTask
 from rbs_jax.files import writing
 from rbs_jax.storage import exists, fetched, put
 
@@ -25,33 +23,6 @@ CLEAN = -1
 """In place of a benchmark's number."""
 SIGNED = np.dtype("<u4")
 """The numbers of a signature in a file."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SurveyTask:
-    """What a worker needs to look at a shard's documents."""
-
-    index: int
-    parts: tuple[Part, ...]
-    recipe: Recipe
-    work: str
-    """The folder for what is found, path or URL; the benchmarks' runs are there."""
-    strict: bool
-
-    @property
-    def size(self) -> int:
-        """About how much text there is [bytes]."""
-        return sum(part.size for part in self.parts)
-
-    @property
-    def note(self) -> str:
-        """The file of what is found."""
-        return f"{self.work}/survey-{self.index:05d}.npz"
-
-    @property
-    def signatures(self) -> str:
-        """The file of signatures one after another, apart so that it can be mapped."""
-        return f"{self.work}/survey-{self.index:05d}.signatures"
 
 
 class Found(NamedTuple):
@@ -69,23 +40,32 @@ class Found(NamedTuple):
     """Of none where near duplicates are not asked for."""
 
 
-def survey_shard(task: SurveyTask) -> None:
+def survey_shard(task: ShardTask) -> None:
     """Look at the documents of a shard, unless an earlier run has.
 
     Raises:
       UserError: a source or the folder refuses.
     """
-    if exists(task.note):
+    if exists(_note(task)):
         return
     with writing(task.work), tempfile.TemporaryDirectory() as local:
         signatures, note = Path(local) / "signatures", Path(local) / "note.npz"
         with signatures.open("wb") as file:
             np.savez(note, **_look(task, file))
-        put(signatures, task.signatures)
-        put(note, task.note)
+        put(signatures, _signatures(task))
+        put(note, _note(task))
 
 
-def _look(task: SurveyTask, signatures: BinaryIO) -> dict[str, Any]:
+def _note(task: ShardTask) -> str:
+    return f"{task.work}/survey-{task.index:05d}.npz"
+
+
+def _signatures(task: ShardTask) -> str:
+    """Apart, so that they can be mapped."""
+    return f"{task.work}/survey-{task.index:05d}.signatures"
+
+
+def _look(task: ShardTask, signatures: BinaryIO) -> dict[str, Any]:
     """The arrays of `Found`; signatures, the most of it by far, go to a file at once."""
     recipe = task.recipe
     runs = _runs(task.work, recipe.benchmarks) if recipe.benchmarks else BenchmarkRuns.of(())
@@ -115,16 +95,16 @@ def _runs(work: str, _benchmarks: tuple[str, ...]) -> BenchmarkRuns:
     return read_runs(work)
 
 
-def read_found(task: SurveyTask, stack: ExitStack) -> Found:
+def read_found(task: ShardTask, stack: ExitStack) -> Found:
     """What was found; signatures stay on disk, for as long as the stack is open.
 
     Raises:
       OSError: it is not there.
     """
-    path = stack.enter_context(fetched(task.signatures))
+    path = stack.enter_context(fetched(_signatures(task)))
     empty = path.stat().st_size == 0  # which cannot be mapped
     signatures = np.empty(0, SIGNED) if empty else np.memmap(path, SIGNED, "r")
-    with fetched(task.note) as file, np.load(file) as kept:
+    with fetched(_note(task)) as file, np.load(file) as kept:
         arrays = {name: kept[name] for name in kept.files}
     ids = tuple(json.loads(arrays.pop("ids").tobytes()))
     return Found(**arrays, ids=ids, signatures=signatures.reshape(-1, PERMUTATIONS))

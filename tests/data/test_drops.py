@@ -14,7 +14,8 @@ from rbs_jax.data import parts as parts_module
 from rbs_jax.data import survey as survey_module
 from rbs_jax.data.parts import Part
 from rbs_jax.data.recipe import Recipe
-from rbs_jax.data.survey import SurveyTask, read_found, survey_shard
+from rbs_jax.data.shard_task import ShardTask
+from rbs_jax.data.survey import read_found, survey_shard
 from rbs_jax.errors import UserError
 from rbs_jax.prepare import prepare
 
@@ -145,10 +146,13 @@ def test_what_filters_leave_out_is_no_first(folder):
     assert manifest.left_out == {"long": 1}
 
 
+def task_of(part, folder):
+    return ShardTask(0, 1, (part,), {}, Recipe(duplicates="near"), folder, "", True)
+
+
 def test_a_look_that_is_done_is_not_done_again(folder, monkeypatch):
     write(folder, UNIQUE)
-    task = SurveyTask(0, (Part("text.jsonl", 0, None, 0),), Recipe(duplicates="near"), "work", True)
-    (folder / "work").mkdir()
+    task = task_of(Part("text.jsonl", 0, None, 0), "made")
     survey_shard(task)
     with ExitStack() as stack:
         found = read_found(task, stack)
@@ -162,8 +166,7 @@ def test_a_look_at_a_file_that_cannot_be_cut_holds_few_bytes_a_document(folder):
     def peak(count):
         write(folder, (f"document {n % 10} of a file" for n in range(count)))
         part = Part("text.jsonl", 0, None, 0)
-        (folder / f"work{count}").mkdir()
-        task = SurveyTask(0, (part,), Recipe(duplicates="near"), f"work{count}", True)
+        task = task_of(part, f"made{count}")
         tracemalloc.start()
         survey_shard(task)
         _, most = tracemalloc.get_traced_memory()
