@@ -72,8 +72,7 @@ def _later(first: Int64[np.ndarray, " N"], left: Bool[np.ndarray, " N"]) -> Int6
       left: those that nothing else has dropped.
     """
     numbers = np.flatnonzero(left)
-    clusters, at, members = np.unique(first[numbers], return_index=True, return_inverse=True)
-    del clusters
+    _, at, members = np.unique(first[numbers], return_index=True, return_inverse=True)
     stays = numbers[at][members]
     later = np.full(len(first), CLEAN)
     later[numbers] = np.where(stays == numbers, CLEAN, stays)
