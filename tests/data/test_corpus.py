@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from rbs_jax.data import corpus as corpus_module
 from rbs_jax.data.blocks import pack
@@ -61,6 +63,21 @@ print(json.dumps([[row["tokens"].tolist(), row["documents"].tolist()] for row in
     blocks = corpus.read(range(len(corpus)))
     expected = zip(blocks.tokens.tolist(), blocks.documents.tolist(), strict=True)
     assert json.loads(done.stdout) == [list(row) for row in expected]
+
+
+def test_records_are_those_of_tfds_s_own_serializer(tmp_path, texts, tokens):
+    write_corpus(texts, tmp_path / "out", tokens, 8, {})
+    features = corpus_module._features(8)
+    serializer = ExampleSerializer(features.get_serialized_info())
+    (path,) = (tmp_path / "out").glob("blocks-*")
+    reader = ArrayRecordReader(str(path))
+    records = reader.read_all()
+    reader.close()
+    assert len(records) > 10
+    for record in records:
+        example = features.deserialize_example_np(record)
+        made = serializer.get_tf_example(features.encode_example(example))
+        assert record == made.SerializeToString(deterministic=True)
 
 
 def test_the_manifest_counts_every_token_once(tmp_path, texts, tokens, small_shards):
