@@ -79,7 +79,7 @@ class Prepare:
         lost, broken = made.left_out.get("unreadable", 0), len(made.broken_files)
         for count, what in [
             (lost, f"left out {lost} documents that cannot be read"),
-            (broken, f"{broken} files cannot be read to their end, which may hold more"),
+            (broken, f"files that hold no document or cannot be read to their end: {broken}"),
         ]:
             if count:
                 print(f"rbs: {what}; --strict refuses them", file=sys.stderr)
@@ -262,8 +262,8 @@ class Check:
 class Inspect:
     """Look at a corpus: counts, lengths, duplicates, and pairs with their hardest negatives."""
 
-    corpus: Positional[Path]
-    """A folder that rbs prepare wrote."""
+    corpus: Positional[str]
+    """What rbs prepare wrote, a path or a URL."""
     out: Path | None = None
     """Folder to write result.json and report.html, one page, to; must not exist. None to print
     alone."""

@@ -51,7 +51,7 @@ class DataConfig:
         if not all(0 < weight < math.inf for weight in self.weights):
             given = " ".join(map(str, self.weights))
             raise UserError(f"data.weights are {given}, each must be above 0; leave a corpus out")
-        if not self.cache_gigabytes > 0:
+        if not 0 < self.cache_gigabytes < math.inf:
             raise UserError(f"data.cache_gigabytes is {self.cache_gigabytes}, it must be above 0")
 
 

@@ -83,12 +83,16 @@ def _tokenizer(recipe: Recipe, parts: Sequence[Part], folder: str, strict: bool)
     """The tokenizer, kept in the folder: what is learnt once is learnt."""
     if not recipe.tokenizer:
         raise UserError("no tokenizer: give --tokenizer with a file, a folder or train:VOCAB")
-    if not recipe.tokenizer.startswith(TRAIN):
-        tokens = load_tokens(recipe.tokenizer)
-    elif exists(f"{folder}/tokenizer.json"):
-        return load_tokens(folder)
-    else:
-        tokens = _learn(recipe, parts, strict)
+    learns = recipe.tokenizer.startswith(TRAIN)
+    if exists(f"{folder}/tokenizer.json"):
+        kept = load_tokens(folder)
+        if not learns and load_tokens(recipe.tokenizer).sha256 != kept.sha256:
+            raise UserError(
+                f"{folder}: begun with another tokenizer than {recipe.tokenizer} is now; give "
+                "another --out or remove it"
+            )
+        return kept
+    tokens = _learn(recipe, parts, strict) if learns else load_tokens(recipe.tokenizer)
     if not is_remote(folder):
         tokens.save(Path(folder))
         return tokens

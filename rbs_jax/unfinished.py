@@ -19,16 +19,19 @@ from typing import Any
 
 from rbs_jax.data.corpus import EmptyCorpus
 from rbs_jax.data.parts import Part
-from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shard_task import WORK
+from rbs_jax.data.sources import find_files
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import differences
 from rbs_jax.files import make_folder, refuse_existing, writing
 from rbs_jax.remote import is_remote
-from rbs_jax.storage import names_in, put_text, read_text, remove
+from rbs_jax.storage import names_in, put_text, read_text, remove, size_of
 
 DONE = re.compile(r"(shard|survey)-\d")
 """What tells in work/ that something is finished."""
+SHOWN = 3
+"""Differences from what was begun that are named; the rest are counted."""
 
 
 def refuse_finished(out: str) -> None:
@@ -77,9 +80,10 @@ def begun(out: str, recipe: Recipe, parts: Sequence[Part]) -> Iterator[str]:
                     f"{folder}: holds {foreign[0]} and no corpus that was begun; give another --out"
                 )
         elif changed := differences(json.loads(before), plan):
+            more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
             raise UserError(
-                f"{folder}: holds a corpus begun with other settings ({'; '.join(changed)}); "
-                "give another --out or remove it"
+                f"{folder}: holds a corpus begun with other settings or files "
+                f"({'; '.join(changed[:SHOWN])}{more}); give another --out or remove it"
             )
         else:
             print(f"going on in {folder}", flush=True)
@@ -122,6 +126,16 @@ def _alone(folder: str) -> Iterator[None]:
 
 
 def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:
-    """What decides every byte of a corpus, but for its tokenizer."""
+    """What decides every byte of a corpus, but for its tokenizer, which is kept as it is."""
+    sizes: dict[str, int] = {}
+    for part in parts:
+        name = printable(part.file)
+        sizes[name] = sizes.get(name, 0) + part.size
+    benchmarks = find_files(recipe.benchmarks)
     listed = json.dumps([part._asdict() for part in parts]).encode("utf-8", "surrogateescape")
-    return {"recipe": recipe.to_json(), "sources": hashlib.sha256(listed).hexdigest()}
+    return {
+        "recipe": recipe.to_json(),
+        "sources": sizes,
+        "benchmarks": {printable(file): size_of(file) for file in benchmarks},
+        "parts": hashlib.sha256(listed).hexdigest(),
+    }

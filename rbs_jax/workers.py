@@ -5,11 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from tqdm import tqdm
 
 from rbs_jax.data.processes import processes
+from rbs_jax.errors import UserError
 
 
 @runtime_checkable
@@ -62,7 +64,13 @@ def run(
         with processes(count) as submit:
             sizes = {submit(function, task): task.size for task in by_size}
             for future in as_completed(sizes):
-                future.result()
+                try:
+                    future.result()
+                except BrokenProcessPool as error:
+                    raise UserError(
+                        "a worker process was killed, perhaps for want of memory: the same command "
+                        "goes on; give fewer --workers if it happens again"
+                    ) from error
                 progress.add(sizes[future])
 
 

@@ -156,7 +156,7 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
         (["plan", "tiny.py"], "--topology"),
         (["score", "run", "good.jsonl"], "--out"),
         (["eval", "run", "heldout", "--out", "eval"], "--data"),
-        (["inspect"], "PATH"),
+        (["inspect"], "STR"),
     ],
 )
 def test_a_missing_argument_is_named(mistake, args, missing):
@@ -480,3 +480,26 @@ def test_what_the_file_system_refuses_is_one_line(run, folder, mistake):
     (folder / "in.jsonl").write_text("")
     (folder / "file").write_text("")
     assert "file" in mistake("score", run, "in.jsonl", "--out", "file/out.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('duplicates="nearly"', "duplicates is 'nearly', it must be keep, exact or near"),
+        ('sources="good.jsonl"', "sources is 'good.jsonl', it must be a tuple of strings"),
+        ("benchmarks=(3,)", "benchmarks is (3,), it must be a tuple of strings"),
+    ],
+)
+def test_a_recipe_s_file_with_a_wrong_value_is_named(folder, value, said):
+    (folder / "recipe.py").write_text(
+        f"from rbs_jax.data.recipe import Recipe\nrecipe = Recipe({value})\n"
+    )
+    done = subprocess.run(  # here, arguments' types are checked before they come so far
+        [sys.executable, "-m", "rbs_jax", "prepare", "recipe.py", "--out", "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line

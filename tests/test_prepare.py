@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from rbs_jax.data import parts as parts_module
 from rbs_jax.data.manifest import read_manifest
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.recipe import Recipe
+from rbs_jax.data.shard_task import make_shard
 from rbs_jax.errors import UserError
 from rbs_jax.prepare import prepare
 
@@ -134,8 +136,53 @@ def test_what_another_recipe_or_other_files_have_begun_is_refused_by_name(folder
     ):
         begin(overlap=3)
     (folder / "broken.jsonl").write_text('{"text": "mended"}\n')
-    with pytest.raises(UserError, match=r"out\.partial: .* \(sources: "):
+    with pytest.raises(UserError, match=r"out\.partial: .* \(sources\.broken\.jsonl: 2 -> 19; "):
         begin()
+
+
+def stopped(asked):
+    """A preparation of which the first shard alone is finished."""
+    made = []
+
+    def once(task):
+        if made:
+            raise KeyboardInterrupt
+        made.append(make_shard(task))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rbs_jax.prepare.make_shard", once)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(asked, "out", workers=1)
+
+
+def test_a_tokenizer_that_has_changed_meanwhile_is_refused(folder):
+    prepare(recipe(), "one", workers=1)
+    prepare(recipe(tokenizer="train:280"), "two", workers=1)
+    shutil.copytree("one", "learnt")
+    stopped(recipe(tokenizer="learnt"))
+    shutil.copy("two/tokenizer.json", "learnt/tokenizer.json")
+    with pytest.raises(UserError, match=r"begun with another tokenizer than learnt is now"):
+        prepare(recipe(tokenizer="learnt"), "out", workers=1)
+    shutil.copy("one/tokenizer.json", "learnt/tokenizer.json")
+    made = prepare(recipe(tokenizer="learnt"), "out", workers=1)
+    assert made.fingerprint == read_manifest(folder / "one").fingerprint
+
+
+def test_files_that_have_changed_meanwhile_are_refused_by_name(folder):
+    (folder / "bench.jsonl").write_text('{"q": "words of a benchmark"}\n')
+    asked = recipe(benchmarks=("bench.jsonl",), tokenizer="train:300")
+    stopped(asked)
+    with (folder / "bench.jsonl").open("a") as file:
+        file.write('{"q": "more"}\n')
+    with pytest.raises(UserError, match=r"\(benchmarks\.bench\.jsonl: 30 -> 44\)"):
+        prepare(asked, "out", workers=1)
+    (folder / "bench.jsonl").write_text('{"q": "words of a benchmark"}\n')
+    size = (folder / "text.jsonl").stat().st_size
+    with (folder / "text.jsonl").open("a") as file:
+        file.write("\n")
+    changed = rf"\(sources\.text\.jsonl: {size} -> {size + 1}; parts: "
+    with pytest.raises(UserError, match=changed):
+        prepare(asked, "out", workers=1)
 
 
 def test_two_processes_never_work_on_one_corpus(folder):

@@ -40,7 +40,7 @@ class LeftOut:
       strict: whether the first that cannot be read is raised instead.
       counts: documents by reason: unreadable, empty, url, score, short, long and more.
       named: what the first unreadable ones are.
-      broken: every file that could not be read, or not to its end.
+      broken: every file that could not be read, or not to its end, or that holds no document.
     """
 
     strict: bool = False
@@ -49,7 +49,7 @@ class LeftOut:
     broken: list[str] = dataclasses.field(default_factory=list)
 
     def unreadable(self, reason: UserError) -> None:
-        """Count a document that cannot be read, or a file without any."""
+        """Count a document that cannot be read."""
         if self.strict:
             raise reason
         self.counts["unreadable"] += 1
@@ -57,7 +57,7 @@ class LeftOut:
             self.named.append(str(reason))
 
     def broken_file(self, reason: UserError) -> None:
-        """Note a file that cannot be read, or not to its end: an unknown number is lost."""
+        """Note a file that cannot be read, or not to its end, or that holds no document."""
         if self.strict:
             raise reason
         self.broken.append(str(reason))
@@ -100,7 +100,7 @@ def read_part(part: Part, recipe: Recipe, left_out: LeftOut) -> Iterator[Documen
         left_out.broken_file(error)
         return
     if row < 0 and part.whole:
-        left_out.unreadable(UserError(f"{part.file}: holds no document"))
+        left_out.broken_file(UserError(f"{part.file}: holds no document"))
 
 
 class Filter:

@@ -28,7 +28,7 @@ class Manifest:
     """Ids that a block shares with the one before it [tokens]."""
     block_count: int
     token_count: int
-    """Ids in blocks [tokens]."""
+    """Ids in blocks, those that two blocks share in each of them [tokens]."""
     dropped_token_count: int
     """Ids left over at the end of a shard [tokens]."""
     document_count: int
@@ -37,7 +37,7 @@ class Manifest:
     """Documents that were not taken, by reason: empty, unreadable, url, score, short, long,
     duplicate, near_duplicate, contaminated."""
     broken_files: tuple[str, ...]
-    """Files that could not be read, or not to their end, and why: what they lost is not known."""
+    """Files that hold no document, or could not be read to their end, and why."""
     vocab_size: int
     tokenizer_sha256: str
     end_of_document: str

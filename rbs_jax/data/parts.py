@@ -87,10 +87,8 @@ def _parts_of(file: str, recipe: Recipe) -> list[Part]:
         return _cut(file, [size // max(count, 1)] * count)
     if name.endswith(".jsonl") and size > PART_BYTES:
         starts = range(0, size, PART_BYTES)
-        return [
-            Part(file, start, start + PART_BYTES if start < starts[-1] else None, PART_BYTES)
-            for start in starts
-        ]
+        parts = [Part(file, start, start + PART_BYTES, PART_BYTES) for start in starts]
+        return [*parts[:-1], Part(file, starts[-1], None, size - starts[-1])]
     return [Part(file, 0, None, size * (EXPANDS if name.endswith((".gz", ".zst")) else 1))]
 
 

@@ -50,6 +50,12 @@ class Recipe:
     for the order of the sources."""
 
     def __post_init__(self) -> None:
+        for name in ("sources", "benchmarks"):
+            files = getattr(self, name)
+            if not isinstance(files, tuple) or not all(isinstance(file, str) for file in files):
+                raise UserError(f"{name} is {files!r}, it must be a tuple of strings")
+        if self.duplicates not in ("keep", "exact", "near"):
+            raise UserError(f"duplicates is {self.duplicates!r}, it must be keep, exact or near")
         if self.block_length < 2:
             raise UserError(
                 f"block_length is {self.block_length}: a block needs a prefix and a suffix, at "

@@ -68,10 +68,17 @@ def can_read(file: str) -> bool:
 def _find_local(source: str) -> list[str]:
     path = Path(source)
     if path.is_dir():
-        return sorted(str(p) for p in path.rglob("*") if p.is_file() and can_read(p.name))
+        walk = os.walk(path, onerror=_refuse)
+        below = [Path(at, name) for at, _, names in walk for name in names if can_read(name)]
+        return [str(file) for file in sorted(below) if file.is_file()]
     if path.is_file():
         return [str(path)]
     return sorted(p for p in glob.glob(source, recursive=True) if Path(p).is_file())
+
+
+def _refuse(error: OSError) -> None:
+    """Else a folder that may not be read would be an empty one."""
+    raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _find_remote(source: str) -> list[str]:

@@ -204,7 +204,7 @@ def _check_training(corpora: Sequence[Corpus], wanted: int, grid: GridConfig) ->
             check_fits(corpus, wanted, grid.prefixes, "--grid.prefixes")
         if corpus.exceeds_cache and grid.order == "shuffled":
             print(
-                f"rbs: {corpus.folder}: {corpus.bytes / 1e9:.1f} GB are more than the cache holds, "
+                f"rbs: {corpus.folder}: {corpus.bytes / 1e9:.2g} GB are more than the cache holds, "
                 "so shuffled blocks are fetched again and again; give --grid.order windows, or "
                 "more --data.cache-gigabytes",
                 file=sys.stderr,

@@ -24,7 +24,7 @@ BAR = 40
 
 
 def inspect(
-    folder: Path,
+    folder: str | Path,
     out: Path | None = None,
     split: SplitConfig | None = None,
     grid: GridConfig | None = None,
@@ -37,7 +37,7 @@ def inspect(
     them is looked at without.
 
     Args:
-      folder: a prepared corpus.
+      folder: a prepared corpus, a path or URL.
       out: a folder to write, which must not exist; None to write nothing.
       split: where blocks are cut; None for the defaults, as for `grid`.
       grid: which blocks meet.

@@ -256,8 +256,9 @@ def _restore_or_init(
     for name, field in (("fingerprint", "data.train"), ("selected_on", "data.valid")):
         if data[name] != fingerprints[name]:
             raise UserError(
-                f"--out holds a run on another corpus ({field} was {str(data[name])[:12]}, is "
-                f"{str(fingerprints[name])[:12]}, by fingerprint); give another --out"
+                f"--out holds a run on another corpus, or other weights ({field} was "
+                f"{str(data[name])[:12]}, is {str(fingerprints[name])[:12]}, by fingerprint); "
+                "give another --out"
             )
     print(f"resuming at step {start}", flush=True)
     like = jax.eval_shape(init, shapes_of(experiment.kind, experiment.model))

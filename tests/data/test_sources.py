@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import re
 
 import pyarrow as pa
@@ -62,6 +63,21 @@ def test_globs_are_expanded_in_order_and_sources_keep_theirs(folder):
         (folder / name).write_text(name)
     assert documents("b.txt", "a*.txt") == ["b.txt", "a1.txt", "a2.txt"]
     assert documents("**/a*.txt") == ["a1.txt", "a2.txt", "sub/a3.txt"]
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(folder, monkeypatch):
+    (folder / "in" / "locked").mkdir(parents=True)
+    (folder / "in" / "a.txt").write_text("one")
+    scan = os.scandir
+
+    def locked(path):
+        if str(path).endswith("locked"):  # the tests may be root's, who may read all
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with says("in/locked: cannot be read: Permission denied"):
+        counted("in")
 
 
 def test_a_file_of_two_names_is_read_once(folder):
@@ -296,15 +312,15 @@ def test_good_documents_around_unreadable_ones_come_through(folder):
         ("a.parquet", []),
     ],
 )
-def test_a_file_without_documents_is_left_out_as_unreadable(folder, name, content):
+def test_a_file_without_documents_is_named(folder, name, content):
     if isinstance(content, list):
         write_parquet(folder / name, pa.array(content, pa.string()))
     else:
         (folder / name).write_bytes(content)
     (folder / "good.txt").write_text("good")
     texts, left_out = counted("good.txt", name)
-    assert (texts, left_out.counts) == (["good"], {"unreadable": 1})
-    assert left_out.named == [f"{name}: holds no document"]
+    assert (texts, left_out.counts) == (["good"], {})
+    assert left_out.broken == [f"{name}: holds no document"]
     with says(f"{name}: holds no document"):
         documents("good.txt", name)
 
