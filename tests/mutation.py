@@ -30,8 +30,11 @@ TARGETS = {
     "rbs_jax/data/order.py": ("tests/data/test_order.py",),
     "rbs_jax/model/attention.py": ("tests/model/test_reward.py", "tests/model/test_language.py"),
     "rbs_jax/model/reward.py": ("tests/model/test_reward.py",),
+    "rbs_jax/model/softmax.py": ("tests/model/test_softmax.py",),
+    "rbs_jax/model/two_parts.py": ("tests/model/test_two_parts.py",),
     "rbs_jax/objective.py": ("tests/test_objective.py",),
     "rbs_jax/train/step.py": ("tests/train/test_step.py",),
+    "rbs_jax/train/tile.py": ("tests/train/test_tile.py",),
     "rbs_jax/optim.py": ("tests/test_optim.py", "tests/train/test_step.py"),
 }
 PAGE = "docs/mutation.md"
