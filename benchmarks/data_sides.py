@@ -109,7 +109,7 @@ def reading(task: dict[str, Any]) -> dict[str, Any]:
 
     corpus, length = Corpus(Path(task["corpus"])), task["block_length"]
     split = SplitConfig(prefix_length=length // 3, suffix_length=length - length // 3)
-    stream = GridStream(corpus, split, GridConfig(prefixes=task["prefixes"]), seed=task["seed"])
+    stream = GridStream([corpus], split, GridConfig(prefixes=task["prefixes"]), seed=task["seed"])
     batches = stream.read(0, task["steps"] + 1)
     next(batches)  # starts the threads
     began = time.perf_counter()
