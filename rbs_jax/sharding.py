@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -42,6 +43,8 @@ ACTIVATION = {
     "H": None,
     "F": "tensor",
 }
+PRODUCT = "product"
+"""The name under which a policy of jax.checkpoint finds what `einsum` returns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +166,7 @@ def einsum(spec: str, x: jax.Array, weight: jax.Array) -> jax.Array:
       ValueError: a letter has no declared sharding, or a mesh axis is used twice.
     """
     _operands(spec)
-    return _contract(spec, x, weight)
+    return checkpoint_name(_contract(spec, x, weight), PRODUCT)
 
 
 def _operands(spec: str) -> tuple[str, str, str]:

@@ -71,7 +71,7 @@ class TransformerConfig:
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Compute dtype of the trunk; parameters, head and scores are float32 (float64: tests)."""
     remat: Literal["none", "dots", "full"] = "none"
-    """What the backward pass recomputes: nothing, all but matrix products, everything."""
+    """What the backward pass recomputes: nothing, all but products with weights, everything."""
     scan_layers: bool = True
     """Whether one layer's program serves all; without, each has its own, which takes longer to
     compile and runs faster on CPU."""

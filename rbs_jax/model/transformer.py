@@ -22,10 +22,10 @@ from rbs_jax.model.layers import (
     widen,
 )
 from rbs_jax.shapes import TokenGrid
-from rbs_jax.sharding import spread
+from rbs_jax.sharding import PRODUCT, spread
 
 REMAT_POLICIES: dict[str, Any] = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
@@ -103,6 +104,17 @@ def test_masked_keys_are_no_use_and_all_else_is_the_same():
     computed, seen = (grid_flops(TINY, SHAPE, masked=m) for m in (True, False))
     assert computed.total - seen.total == masked
     assert computed.first == seen.first
+
+
+def test_to_save_memory_all_is_computed_again_or_attention_alone(mesh):
+    def ran(remat):
+        model = shapes_of(RewardModel, dataclasses.replace(TINY, num_layers=3, remat=remat))
+        loss = jax.grad(partial(loss_and_rewards, config=ObjectiveConfig()), has_aux=True)
+        return dot_flops(loss, model, batch_of(SHAPE))
+
+    keys = 2 * (3 * 5 * 5 + 9 * 4 * 9) + 9 * 9  # of two layers, and of what the last one reads
+    assert ran("dots") - ran("none") == keys * layer_flops(TINY).key
+    assert ran("full") - ran("none") > 0.8 * forward_of(dataclasses.replace(TINY, num_layers=3))
 
 
 def test_xla_counts_the_same_of_an_unrolled_model(mesh):
