@@ -80,8 +80,7 @@ class Tokens:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, in one parallel call."""
-        # Not encode_batch_fast, which takes 6% longer in tokenizers 0.23.
-        batch = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        batch = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
     def encode_rendered(self, text: str) -> Encoding:

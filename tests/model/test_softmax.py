@@ -8,7 +8,7 @@ import pytest
 from rbs_jax.model.softmax import Part, softmax_attention
 
 TEXT = (2, 3, 2)
-"""G, P, K; of S = 2 suffixes with Q = 1 query head, T = 3 or 5 positions and H = 4 numbers.
+"""G, P, K; of S = 2 suffixes with Q = 1 query head, T = 1, 3 or 5 positions and H = 4 numbers.
 
 So the keys that suffixes share meet an even number of queries, and the others an odd one.
 """
@@ -54,7 +54,7 @@ def values_and_gradients(attend, arrays, dy):
     return compiled(arrays, dy)
 
 
-@pytest.mark.parametrize("length", [3, 5])
+@pytest.mark.parametrize("length", [1, 3, 5])
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-12), ("bfloat16", 0.02)])
 def test_parts_are_one_softmax_in_values_and_gradients(dtype, bound, length):
     wide = "float64" if dtype == "float64" else "float32"
