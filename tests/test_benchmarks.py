@@ -102,7 +102,7 @@ def test_data_is_prepared_read_and_watched():
         assert sides.keys() == {"ours", "tokenizer"}
     else:  # and its tokens are as many, or the script fails
         assert preparing["datasets_over_ours"].keys() >= {"time_ratio", "work_ratio"}
-        assert 0 < preparing["blocks"]["ours"] - preparing["blocks"]["datasets"] < 5
+        assert 0 <= preparing["blocks"]["ours"] - preparing["blocks"]["datasets"] < 5
     assert preparing["tokens"] // 32 - preparing["blocks"]["ours"] < 2
     assert all(side["peak_megabytes"] > 50 for side in sides.values())
     assert said["reading"]["over_whole_pod"] > 1
