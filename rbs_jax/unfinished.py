@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rbs_jax.data.corpus import EmptyCorpus
-from rbs_jax.data.parts import Part
+from rbs_jax.data.parts import Part, cut_shards
 from rbs_jax.data.recipe import Recipe, printable
 from rbs_jax.data.shard_task import WORK
 from rbs_jax.data.sources import find_files
@@ -132,10 +132,10 @@ def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:
         name = printable(part.file)
         sizes[name] = sizes.get(name, 0) + part.size
     benchmarks = find_files(recipe.benchmarks)
-    listed = json.dumps([part._asdict() for part in parts]).encode("utf-8", "surrogateescape")
+    shards = json.dumps(cut_shards(parts, recipe.shuffle_seed)).encode("utf-8", "surrogateescape")
     return {
         "recipe": recipe.to_json(),
         "sources": sizes,
         "benchmarks": {printable(file): size_of(file) for file in benchmarks},
-        "parts": hashlib.sha256(listed).hexdigest(),
+        "shards": hashlib.sha256(shards).hexdigest(),
     }

@@ -180,7 +180,7 @@ def test_files_that_have_changed_meanwhile_are_refused_by_name(folder):
     size = (folder / "text.jsonl").stat().st_size
     with (folder / "text.jsonl").open("a") as file:
         file.write("\n")
-    changed = rf"\(sources\.text\.jsonl: {size} -> {size + 1}; parts: "
+    changed = rf"\(sources\.text\.jsonl: {size} -> {size + 1}; shards: "
     with pytest.raises(UserError, match=changed):
         prepare(asked, "out", workers=1)
 
