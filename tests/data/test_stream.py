@@ -570,7 +570,7 @@ def test_shuffling_more_than_the_cache_holds_is_told_once(sharded, bucket, capfd
     assert capfd.readouterr().err == ""
     GridStream([small], SPLIT, GRID, seed=0).batch(0)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"rbs: {url}: 0.0 GB are more than the cache holds")
+    assert line.startswith(f"rbs: {url}: {sharded.bytes / 1e9:.2g} GB are more than the cache")
     assert "--grid.order windows" in line
 
 
