@@ -1,6 +1,6 @@
 """The folder of a corpus that is being made, and what a run that goes on finds there.
 
-OUT.partial/work/    beside a local corpus's place; in a bucket OUT/work/, and no manifest.json
+OUT.partial/unfinished/   of a local corpus; in a bucket OUT/unfinished/, and no manifest.json
     plan.json        the recipe and the sources
     survey-00017.*   what was found in the documents of a shard
     shard-00017.json what a finished shard holds
@@ -29,7 +29,7 @@ from rbs_jax.remote import is_remote
 from rbs_jax.storage import names_in, put_text, read_text, remove, size_of
 
 DONE = re.compile(r"(shard|survey)-\d")
-"""What tells in work/ that something is finished."""
+"""What tells in there that something is finished."""
 SHOWN = 3
 """Differences from what was begun that are named; the rest are counted."""
 

@@ -15,7 +15,7 @@ from rbs_jax.data import parts as parts_module
 from rbs_jax.data.manifest import read_manifest
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.recipe import Recipe
-from rbs_jax.data.shard_task import make_shard
+from rbs_jax.data.shard_task import WORK, make_shard
 from rbs_jax.errors import UserError
 from rbs_jax.prepare import prepare
 
@@ -97,12 +97,12 @@ def test_a_killed_preparation_goes_on_and_redoes_no_shard(folder, workers, capsy
     (folder / "run.py").write_text(STOPPED)
     command = [sys.executable, "run.py", str(workers)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        while len(list(folder.glob("out.partial/work/shard-*"))) < 3:
+        while len(list((folder / "out.partial" / WORK).glob("shard-*"))) < 3:
             assert process.poll() is None, "it ended first"
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
     time.sleep(0.5)  # until workers have ended too
-    notes = folder.glob("out.partial/work/shard-*")
+    notes = (folder / "out.partial" / WORK).glob("shard-*")
     before = {note: note.stat().st_mtime_ns for note in notes}
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("out.partial/blocks-*")}
     assert 3 <= len(before) < len(whole.shards)
@@ -113,7 +113,7 @@ def test_a_killed_preparation_goes_on_and_redoes_no_shard(folder, workers, capsy
     assert made == whole
     assert content(done) == content(folder / "whole")
     for path, written in shards.items():
-        if folder / "out.partial/work" / f"shard-{path.name[-14:-9]}.json" in before:
+        if folder / "out.partial" / WORK / f"shard-{path.name[-14:-9]}.json" in before:
             assert (done / path.name).stat().st_mtime_ns == written
 
 
@@ -130,7 +130,7 @@ def test_what_another_recipe_or_other_files_have_begun_is_refused_by_name(folder
     with pytest.raises(UserError, match=r"broken\.jsonl:1: not valid JSON"):
         begin()
     assert not (folder / "out").exists()
-    assert len(list((folder / "out.partial" / "work").iterdir())) > 5
+    assert len(list((folder / "out.partial" / WORK).iterdir())) > 5
     with pytest.raises(
         UserError, match=r"out\.partial: .* \(recipe.overlap: 0 -> 3\); give another"
     ):
@@ -186,7 +186,7 @@ def test_files_that_have_changed_meanwhile_are_refused_by_name(folder):
 
 
 def test_two_processes_never_work_on_one_corpus(folder):
-    work = folder / "out.partial" / "work"
+    work = folder / "out.partial" / WORK
     work.mkdir(parents=True)
     other = os.open(work, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)

@@ -88,7 +88,7 @@ def write_shard(
     digest, counts = hashlib.sha256(), {"documents": 0, "tokens": 0, "blocks": 0}
 
     def encoded() -> Iterator[list[int]]:
-        for texts in _encode_batches(documents):
+        for texts in _runs(documents, ENCODE_CHARACTERS, ENCODE_DOCUMENTS):
             counts["documents"] += len(texts)
             for ids in tokens.encode(texts):
                 counts["tokens"] += len(ids) + 1
@@ -127,31 +127,20 @@ def _record(tokens: Int[np.ndarray, " N"], documents: Int[np.ndarray, " 2"]) -> 
     return cast(bytes, example.SerializeToString(deterministic=True))
 
 
-def _encode_batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _runs(
+    documents: Iterable[str], characters: int, most: int | None = None
+) -> Iterator[list[str]]:
+    """Runs of whole documents of at least so much text, or of so many, the last of what remains."""
+    run: list[str] = []
     size = 0
     for text in documents:
-        batch.append(text)
+        run.append(text)
         size += len(text)
-        if len(batch) == ENCODE_DOCUMENTS or size >= ENCODE_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _cut_shards(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Runs of whole documents of at least SHARD_CHARACTERS, the last of what remains."""
-    shard: list[str] = []
-    size = 0
-    for text in documents:
-        shard.append(text)
-        size += len(text)
-        if size >= SHARD_CHARACTERS:
-            yield shard
-            shard, size = [], 0
-    if shard:
-        yield shard
+        if size >= characters or len(run) == most:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
 
 
 def write_corpus(
@@ -188,7 +177,7 @@ def write_corpus(
     with whole_folder(out) as folder:
         shards = [
             write_shard(texts, folder / f"shard-{index:05d}", tokens, length, index)
-            for index, texts in enumerate(_cut_shards(with_text()))
+            for index, texts in enumerate(_runs(with_text(), SHARD_CHARACTERS))
         ]
         for index in range(len(shards)):
             name = shard_name(index, len(shards))

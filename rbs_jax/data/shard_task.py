@@ -25,7 +25,7 @@ from rbs_jax.storage import exists, put, put_text, read_text
 
 WINDOW_CHARACTERS = 16_000_000
 """Documents that are shuffled among each other hold about so much [characters]."""
-WORK = "work"
+WORK = "unfinished"
 """The folder in a corpus that is not finished for what tells how far it is."""
 
 

@@ -14,7 +14,7 @@ from rbs_jax.data import parts as parts_module
 from rbs_jax.data import survey as survey_module
 from rbs_jax.data.parts import Part
 from rbs_jax.data.recipe import Recipe
-from rbs_jax.data.shard_task import ShardTask
+from rbs_jax.data.shard_task import WORK, ShardTask
 from rbs_jax.data.survey import read_found, survey_shard
 from rbs_jax.errors import UserError
 from rbs_jax.prepare import prepare
@@ -103,7 +103,7 @@ def test_the_first_stays_and_each_reason_has_its_list(folder):
     assert {line["benchmark"] for line in lists["contaminated"]} == {"bench.jsonl"}
     stays = [line["stays"] for line in lists["duplicate"] + lists["near_duplicate"]]
     assert rows_of(folder, stays, TEXTS) == [3, 4, 4, 32]
-    assert not (folder / "out" / "work").exists()
+    assert not (folder / "out" / WORK).exists()
 
 
 def test_what_is_packed_is_the_rest_and_nothing_else(folder, monkeypatch):
