@@ -101,7 +101,6 @@ def test_a_bucket_that_does_not_answer_loses_nothing(folder, sources, bucket, mo
 
 
 def test_a_pipeline_s_workers_write_the_same_bytes(folder, bucket):
-    pytest.importorskip("apache_beam")
     asked = recipe(duplicates="exact")
     local = prepare(asked, "local", workers=1)
     assert prepare(asked, "beam", beam=BEAM) == local
@@ -111,7 +110,6 @@ def test_a_pipeline_s_workers_write_the_same_bytes(folder, bucket):
 
 
 def test_what_a_pipeline_s_worker_refuses_is_told_in_one_line(folder):
-    pytest.importorskip("apache_beam")
     (folder / "text" / "a.jsonl").write_text(LINES + "{\n")
     prepare(recipe("text/c.parquet"), "learnt", workers=1)
     with pytest.raises(UserError, match=r"^text/a\.jsonl:.*not valid JSON") as refused:
