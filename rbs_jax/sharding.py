@@ -67,11 +67,12 @@ def make_mesh(config: MeshConfig) -> Mesh:
     """The mesh of the first data*fsdp*tensor devices.
 
     Raises:
-      UserError: fewer devices are there, or some would stand idle on an accelerator.
+      UserError: fewer devices are there, or some would stand idle on an accelerator or in a pod.
     """
     sizes = (config.data, config.fsdp, config.tensor)
     needed, devices = math.prod(sizes), jax.devices()
-    if needed > len(devices) or (needed < len(devices) and devices[0].platform != "cpu"):
+    may_idle = devices[0].platform == "cpu" and jax.process_count() == 1
+    if needed > len(devices) or (needed < len(devices) and not may_idle):
         raise UserError(
             f"mesh {sizes} asks for {needed} devices, {len(devices)} are here: "
             "set --mesh.data, --mesh.fsdp and --mesh.tensor so that their product is that number"
@@ -213,6 +214,11 @@ def _contract_backward(
 
 
 _contract.defvjp(_contract_forward, _contract_backward)
+
+
+def on_all(x: jax.Array) -> jax.Array:
+    """`x` whole on every device, so that every process can read it."""
+    return jax.sharding.reshard(x, PartitionSpec())
 
 
 def spread(letters: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

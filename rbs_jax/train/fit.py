@@ -10,6 +10,7 @@ import psutil
 
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.hosts.together import all_say
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.train.step import Step
 from rbs_jax.train.tile import TileConfig
@@ -46,7 +47,8 @@ def fit(
     """
     if experiment.tile != TileConfig():
         return Fitted(experiment.tile, step_of(experiment.tile).lower(state, batch).compile())
-    free = free_memory(math.prod(dataclasses.astuple(experiment.mesh)) // jax.process_count())
+    on_this_host = math.prod(dataclasses.astuple(experiment.mesh)) // jax.process_count()
+    free = min(all_say(free_memory(on_this_host)))  # every host is to find the same tile
     measured: tuple[int, int] | None = None
     for tile in tiles(experiment, jax.devices()[0].platform == "cpu"):
         size = area(experiment, tile)
