@@ -7,16 +7,14 @@ from rbs_jax.sharding import MeshConfig
 from rbs_jax.train.topology import factors, spread_over, with_mesh
 
 
-def on(experiment, devices, slices=1, mesh=MeshConfig(), **grid):
-    grid = dataclasses.replace(experiment.grid, **grid)
-    asks = dataclasses.replace(experiment, grid=grid, mesh=mesh)
+def on(experiment, devices, slices=1, mesh=None):
+    asks = dataclasses.replace(experiment, mesh=mesh or MeshConfig())
     return tuple(spread_over(asks, devices, slices).mesh.sizes)
 
 
 def test_fsdp_takes_what_it_can_and_data_the_rest(experiment):
     assert on(experiment, 4) == (1, 4, 1)
     assert on(experiment, 8) == (2, 4, 1)
-    assert on(experiment, 8, prefixes=8) == (1, 8, 1)
 
 
 def test_slices_are_joined_by_data_alone(experiment):
