@@ -1,0 +1,1 @@
+"""Many hosts as one run: how they start, work together and fail."""
