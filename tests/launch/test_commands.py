@@ -132,7 +132,7 @@ def test_it_is_shell(checker, tmp_path):
 
 # A worker is a folder; what is run there by ssh is run by a shell in it.
 GCLOUD = """#!/bin/bash
-echo "$@" >>"$WORKER/gcloud"
+printf "%s\n" "$@" >"$WORKER/gcloud"
 for word in "$@"; do case $word in
 --command=*) cd "$WORKER" && exec bash -c "${word#*=}";;
 esac; done
@@ -142,39 +142,49 @@ exec {python} -c 'import json, sys; open("argv", "w").write(json.dumps(sys.argv[
 """
 
 
-def test_what_is_typed_arrives_on_the_workers(tmp_path):
-    binaries, worker = tmp_path / "bin", tmp_path / "worker"
-    checkout = worker / "rbs_jax"
+@pytest.fixture
+def worker(tmp_path):
+    """A folder that is a worker's home, and what runs a printed command with it."""
+    binaries, home = tmp_path / "bin", tmp_path / "worker"
     for path, text in {
         binaries / "gcloud": GCLOUD,
-        checkout / ".venv/bin/python": PYTHON.format(python=shutil.which("python3")),
+        home / "rbs_jax/.venv/bin/python": PYTHON.format(python=shutil.which("python3")),
     }.items():
         path.parent.mkdir(parents=True)
         path.write_text(text)
         path.chmod(0o755)
-    (checkout / "launch").symlink_to(Path("launch").resolve())
-    page = commands(WHOLE, TYPED).split("\n\n")
-    (start,) = [text for text in page if "again.pid; }" in text]
-    environment = {"WORKER": str(worker), "PATH": f"{binaries}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-e", "-c", start], env=environment, check=True, timeout=30)
-    subprocess.run(
-        [
-            "bash",
-            "-c",
-            "while kill -0 $0; do sleep 0.05; done 2>/dev/null",
-            (checkout / "logs/again.pid").read_text().strip(),
-        ],
-        check=True,
-        timeout=30,
-    )
-    said = (checkout / "logs/again.log").read_text()
-    assert said == ""
+    (home / "rbs_jax/launch").symlink_to(Path("launch").resolve())
+
+    def run(mark):
+        (text,) = [text for text in commands(WHOLE, TYPED).split("\n\n") if mark in text]
+        environment = {"WORKER": str(home), "PATH": f"{binaries}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-e", "-c", text], env=environment, check=True, timeout=30)
+
+    return home, run
+
+
+def test_what_is_typed_arrives_on_the_workers(worker):
+    home, run = worker
+    run("again.pid; }")
+    started = (home / "rbs_jax/logs/again.pid").read_text().strip()
+    ended = "while kill -0 $0; do sleep 0.05; done 2>/dev/null"
+    subprocess.run(["bash", "-c", ended, started], check=True, timeout=30)
+    assert (home / "rbs_jax/logs/again.log").read_text() == ""
     compiled = "--compiled=gs://bucket/of mine/compiled"
     out = ["--out", "gs://bucket/of mine/runs/run-1"]
-    assert json.loads((checkout / "argv").read_text()) == [
+    assert json.loads((home / "rbs_jax/argv").read_text()) == [
         *("launch/tpu.py", compiled, *TYPED, *out)
     ]
-    assert not list(tmp_path.rglob("pwned"))
+    assert not list(home.rglob("pwned"))
+
+
+def test_a_carried_folder_comes_to_its_own_place(worker):
+    home, run = worker
+    run("Get backbones/a b there")
+    here, there = "rbs_jax/backbones/a b", "gs://bucket/of mine/backbones/a b"
+    assert (home / here).is_dir()
+    said = (home / "gcloud").read_text().splitlines()
+    assert said == ["storage", "rsync", there, here, "--recursive"]
 
 
 def test_waiting_ends_with_chips_or_without(tmp_path):
