@@ -5,12 +5,12 @@ Nothing here talks to Google Cloud. gcloud's own parser accepts the commands
 """
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rented import KINDS, Rented, parsed
 
+from rbs_jax.cli import refuse
 from rbs_jax.errors import UserError
 
 FOLDER = "rbs_jax"
@@ -24,8 +24,7 @@ def print_commands(argv: Sequence[str]) -> int:
     try:
         text = commands(*parsed(argv))
     except UserError as error:
-        print("rbs:", error, file=sys.stderr)
-        return 2
+        return refuse(str(error))
     print(text)
     return 0
 

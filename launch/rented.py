@@ -1,7 +1,5 @@
 """What a run on Google Cloud's TPUs rents: the options of `launch/tpu.py --print-commands`."""
 
-import contextlib
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +7,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from rbs_jax.cli import _one_line, parse
+from rbs_jax.cli import parse
+from rbs_jax.cli import parsed as options
 from rbs_jax.errors import UserError
 
 PLANE = (1, 4, 8, 16, 32, 64, 128, 256)
@@ -95,14 +94,7 @@ def parsed(argv: Sequence[str]) -> tuple[Rented, list[str]]:
     if "--" not in args[:-1]:
         raise UserError("--print-commands: give the run behind --, as in -- train CONFIG")
     end = args.index("--")
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            rented = tyro.cli(Rented, args=args[:end], prog="launch/tpu.py --print-commands")
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UserError(f"--print-commands: {_one_line(said.getvalue())}") from stop
+    rented = options(Rented, args[:end], "launch/tpu.py --print-commands")
     check(rented)
     parse(args[end + 1 :])  # a slip is cheaper here than there
     return rented, args[end + 1 :]

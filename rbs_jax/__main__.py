@@ -8,6 +8,7 @@ import atexit
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 LEFT = {
@@ -66,15 +67,17 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
-def run() -> None:
-    """The `rbs` program."""
+def run(main: Callable[[], int] | None = None) -> None:
+    """A program: runs `main`, that of `rbs` unless told, and exits with the status it returns."""
     interrupts = _Interrupts()
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # nohup and & ignore it
         signal.signal(signal.SIGINT, interrupts)
         signal.signal(signal.SIGALRM, interrupts)
         sys.unraisablehook = interrupts.unraisable
-    from rbs_jax.cli import main
+    if main is None:
+        from rbs_jax.cli import main as rbs
 
+        main = rbs
     interrupts.working = True
     try:
         status = main()

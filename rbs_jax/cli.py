@@ -6,23 +6,40 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
 from rbs_jax.commands import COMMANDS, Command
 from rbs_jax.config_file import load_value
 from rbs_jax.data.recipe import Recipe
-from rbs_jax.errors import UserError
+from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
 
+Fields = TypeVar("Fields")
+MISTAKE = 2
+"""Exit status of a user's mistake: the same command would fail again."""
+PREEMPTED = 75
+"""Exit status of a run that was asked to leave and saved: the same command goes on."""
 
-def main(argv: Sequence[str] | None = None) -> int:
+
+def refuse(reason: str) -> int:
+    """Say a user's mistake in one line; returns the exit status."""
+    print("rbs:", reason, file=sys.stderr)
+    return MISTAKE
+
+
+def main(argv: Sequence[str] | None = None, refuse: Callable[[str], int] = refuse) -> int:
     """Run a command line; returns its exit status.
 
-    It is 0, or 1 where a check does not hold, or 2 for a user's mistake.
+    It is 0, or 1 where a check does not hold, or MISTAKE or PREEMPTED.
+
+    Args:
+      argv: the arguments; None for those of the program.
+      refuse: called with a user's mistake, in one line; its result is the status.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     for library in ("absl", "asyncio"):  # orbax raises what it logs, and this says it in one line
@@ -35,15 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with writing(Path("standard output")):
             sys.stdout.flush()
     except UserError as error:
-        return _refuse(str(error))
+        return refuse(" ".join(str(error).splitlines()))
     except OSError as error:  # what the file system refuses is the user's to mend
-        return _refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except Preempted as left:
+        print(f"rbs: {left}; the same command goes on", file=sys.stderr)
+        return PREEMPTED
     return status
-
-
-def _refuse(reason: str) -> int:
-    print("rbs:", " ".join(reason.splitlines()), file=sys.stderr)
-    return 2
 
 
 def _overview() -> str:
@@ -72,20 +87,29 @@ def parse(args: Sequence[str]) -> Command:
     if name == "prepare" and config is not None:
         recipe = load_value(config, "recipe", Recipe)
         default = COMMANDS[name]((str(config),), recipe=recipe)
+    return parsed(COMMANDS[name], _glued(rest, "--beam"), f"rbs {name}", default)
+
+
+def parsed(kind: type[Fields], args: Sequence[str], prog: str, default: Any = None) -> Fields:
+    """Arguments as the fields of a dataclass.
+
+    Raises:
+      UserError: an unknown argument, or a value of the wrong kind.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
-                COMMANDS[name],
-                args=_glued(rest, "--beam"),
-                prog=f"rbs {name}",
+                kind,
+                args=args,
+                prog=prog,
                 default=default,
                 config=(tyro.conf.AvoidSubcommands,),
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UserError(f"{_one_line(said.getvalue())}; see rbs {name} --help") from stop
+        raise UserError(f"{_one_line(said.getvalue())}; see {prog} --help") from stop
 
 
 def _glued(args: Sequence[str], option: str) -> list[str]:

@@ -97,8 +97,8 @@ class Train:
 
     config: Positional[Path]
     """A python file that defines `experiment = Experiment(...)`."""
-    out: Path | None = None
-    """The run's folder; default runs/ and the config's name."""
+    out: str | None = None
+    """The run's folder, a path or a URL (gs://); default runs/ and the config's name."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
     """Any field of the config, overridden for this run."""
 
@@ -108,13 +108,13 @@ class Train:
 
         if self.config.suffix != ".py":
             raise UserError(f"{self.config}: a config is a .py file")
-        out = self.out or Path("runs") / self.config.stem
+        out = (self.out or f"runs/{self.config.stem}").rstrip("/")
         result = train(self.experiment, out)
         reported = result["reported"]
         if reported is not None:
             print(f"\n{reported}")
             print(heldout_table(result[reported], result["untrained"], result["controls"]))
-        print(f"{out / 'result.json'}")
+        print(f"{out}/result.json")
 
 
 @dataclasses.dataclass(frozen=True)

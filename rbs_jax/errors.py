@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""What ends a command early: a mistake of the user, or a request to leave."""
 
 
 class UserError(Exception):
@@ -8,4 +8,12 @@ class UserError(Exception):
     and what to do. The command line prints it without a traceback and exits
     with status 2; every other exception is a defect of ours and keeps its
     traceback.
+    """
+
+
+class Preempted(Exception):
+    """A run was asked to leave, by SIGTERM, and has saved where it stands.
+
+    The command line prints it and exits with status 75, "try again later": whoever
+    started the command should start it again.
     """

@@ -65,6 +65,10 @@ class TrainConfig:
     """Steps between lines of metrics.jsonl."""
     checkpoint_every: int = 100
     """Steps between checkpoints; the last step is always saved."""
+    checkpoint_minutes: float | None = None
+    """Minutes between checkpoints, for those that come sooner than by steps; looked at with every
+    line of metrics.jsonl. None to go by steps alone.
+    """
     keep: int = 2
     """Newest checkpoints kept, beside the best."""
     best_every: int | None = None
@@ -82,8 +86,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name == "checkpoint_minutes":
+                continue
             if value is not None and value < 1:
                 raise UserError(f"train.{field.name} is {value}, it must be at least 1")
+        if self.checkpoint_minutes is not None and not self.checkpoint_minutes > 0:
+            raise UserError(
+                f"train.checkpoint_minutes is {self.checkpoint_minutes}, it must be above 0"
+            )
         if self.patience is not None and self.best_every is None:
             raise UserError("train.patience counts measurements: set train.best_every too")
 
@@ -147,7 +157,7 @@ class Experiment:
 
     def _check_mesh(self, *spread: tuple[str, str, int]) -> None:
         for axis, name, field in spread:
-            size = getattr(self.mesh, axis)
+            size = getattr(self.mesh.sizes, axis)
             if field % size:
                 below, above = field // size * size, -(-field // size) * size
                 nearest = f"{below} or {above}" if below else f"{above}"

@@ -18,8 +18,9 @@ from rbs_jax.eval.report import heldout_table, learning_curve
 from rbs_jax.experiment import DataConfig, Experiment, TrainConfig
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.optim import OptimConfig
+from rbs_jax.train.folder import refuse_foreign
 from rbs_jax.train.heldout import HeldoutConfig
-from rbs_jax.train.loop import refuse_foreign, train
+from rbs_jax.train.loop import train
 
 HELD_OUT = {"valid": ("flax", "orbax"), "test": ("numpy", "optax")}
 """Whole packages, chosen because each has relatives among the rest (scipy, jax and others)."""
@@ -71,7 +72,7 @@ def gather(corpora: Path, block_length: int, train_on: Sequence[str]) -> None:
 
 def quickstart(out: Path, fast: bool) -> dict[str, Any]:
     """Gather text, train, report; returns and writes OUT/result.json."""
-    refuse_foreign(out)
+    refuse_foreign(str(out))
     corpora = out / "corpora"
     experiment = settings(corpora, fast)
     if corpora.exists():

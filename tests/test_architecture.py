@@ -11,13 +11,13 @@ ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
     {"errors", "shapes"},
     {"files", "remote", "storage", "config_file"},
-    {"sharding", "chips"},
+    {"sharding", "chips", "hosts"},
     {"data", "model", "objective", "optim"},
     {"convert"},
     {"workers", "beam"},
     {"experiment", "prepare", "unfinished", "train"},
     {"score", "eval", "export", "plan"},
-    {"quickstart", "commands", "cli", "__main__", "__init__"},
+    {"quickstart", "commands", "cli", "launch", "__main__", "__init__"},
 ]
 APART = {"data", "model", "objective"}
 

@@ -1,1 +1,1 @@
-"""Many hosts as one run: how they start, work together and fail."""
+"""The processes of a run, one a host of the pod: what they agree on, and how they end."""

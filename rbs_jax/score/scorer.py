@@ -12,6 +12,7 @@ from rbs_jax.data.template import Prompt, Template
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.shapes import TokenGrid
+from rbs_jax.sharding import on_all
 from rbs_jax.train.feed import place
 from rbs_jax.train.models import LoadedModel
 
@@ -53,7 +54,7 @@ class Scorer:
         self._model, self._mesh, self._bos_id = loaded.model, mesh, loaded.tokens.bos_id
         self._template = Template(loaded.experiment.template, loaded.tokens)
         self._context = loaded.experiment.model.max_positions
-        self._score = jax.jit(score_grid)
+        self._score = jax.jit(lambda model, tokens: on_all(score_grid(model, tokens)))
 
     def score(
         self,

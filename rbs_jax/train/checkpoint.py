@@ -1,19 +1,33 @@
-"""Checkpoints by orbax: params, opt, data, config and metrics as separate items."""
+"""Checkpoints by orbax: params, opt, data, config and metrics as separate items.
+
+Every process saves and reads its own part. What a checkpoint says of itself, and which there
+are, is read by process 0 and told to all.
+"""
 
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, to_json
+from rbs_jax.hosts.together import all_say, first_says, is_first, number, wait_for_all
 from rbs_jax.model.kinds import Model
+from rbs_jax.remote import is_remote
+from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.saving import end_failed_saves_silently, saving
 from rbs_jax.train.state import TrainState
 
+Read = TypeVar("Read")
 ITEMS = ("params", "opt", "data", "config", "metrics")
+BROKEN = "broken_checkpoints"
+"""Where a run's folder keeps checkpoints that could not be read."""
 SELECTED_BY = "same_document"
 """The metric whose highest value makes a checkpoint the best."""
 
@@ -21,16 +35,18 @@ SELECTED_BY = "same_document"
 class Checkpoints:
     """The checkpoints of a run folder, saved in the background: the newest `keep` and the best."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, out: str | Path, keep: int) -> None:
+        """`out` is the run's folder, a path or a URL."""
         end_failed_saves_silently()
 
         def measured(metrics: dict[str, float]) -> float:
             return metrics.get(SELECTED_BY, -math.inf)
 
         kept = [policies.LatestN(n=keep), policies.BestN(get_metric_fn=measured, n=1)]
-        self._folder = folder / "checkpoints"
+        self._folder = epath.Path(out) / CHECKPOINTS  # as the user has named it
+        self._place = self._folder if is_remote(str(out)) else self._folder.absolute()
         self._manager = ocp.CheckpointManager(
-            self._folder.absolute(),
+            self._place,
             item_names=ITEMS[:-1],  # the manager keeps the metrics itself
             options=ocp.CheckpointManagerOptions(
                 best_fn=measured, preservation_policy=policies.AnyPreservationPolicy(kept)
@@ -77,61 +93,120 @@ class Checkpoints:
 
     def newest(self) -> int | None:
         """Step of the newest whole checkpoint, one under way too; None where there is none."""
-        self._wait()
+        self.wait()
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
         """Step of the checkpoint that did best on valid; None where none was measured."""
-        self._wait()
+        self.wait()
         figures = {step: self.metrics(step) for step in self.steps()}
         measured = [(m[SELECTED_BY], step) for step, m in figures.items() if SELECTED_BY in m]
         return max(measured)[1] if measured else None
 
     def metrics(self, step: int) -> dict[str, float]:
         """The held-out figures of a checkpoint; empty where it was not measured."""
-        return self._manager.metrics(step)
+        return first_says(lambda: self._manager.metrics(step))
 
     def notes(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The data item and the config item of a checkpoint, as JSON."""
-        items = self._manager.restore(
-            step,
-            args=ocp.args.Composite(data=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()),
-        )
-        return items["data"], items["config"]
+        data, config = first_says(lambda: (self._json(step, "data"), self._json(step, "config")))
+        return data, config
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state after `step` steps, laid out as `like` (arrays or abstract ones)."""
-        items = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(like.model),
-                opt=ocp.args.StandardRestore(tuple(like[1:])),
-            ),
-        )
-        return TrainState(items["params"], *items["opt"])
+        """The state after `step` steps, laid out as `like`; waits for a save under way."""
+        self.wait()
+        opt = self._arrays(step, "opt", tuple(like[1:]))
+        return TrainState(self.restore_model(step, like.model), *opt)
 
     def restore_model(self, step: int, like: Model) -> Model:
         """The parameters alone, laid out as `like`; waits for a save under way."""
-        self._wait()
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
-        return self._manager.restore(step, args=args)["params"]
+        self.wait()
+        return self._arrays(step, "params", like)
+
+    def newest_readable(self, read: Callable[[int], Read]) -> tuple[int, Read] | None:
+        """The newest checkpoint that every process can read, and what `read` makes of its step.
+
+        Newer ones that cannot be read are named in a warning, and set aside in the run's folder.
+        None where there is no checkpoint at all.
+
+        Raises:
+          UserError: none of those there can be read; they stay as they are.
+        """
+        broken: dict[int, str] = {}
+        steps = self.steps()
+        for step in reversed(steps):
+            why, found = None, None
+            try:
+                found = read(step)
+            except (UserError, MemoryError, jax.errors.JaxRuntimeError):
+                raise  # no fault of the checkpoint
+            except Exception as error:  # libraries raise errors of many kinds for a damaged file
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            problems = [said for said in all_say(why) if said is not None]
+            if not problems:
+                self._set_aside(broken)
+                return step, found  # type: ignore[return-value]
+            broken[step] = problems[0]
+        if not steps:
+            return None
+        raise UserError(
+            f"{self._folder}: none of the checkpoints {', '.join(map(str, steps))} can be read: "
+            f"{broken[steps[-1]]}; give another --out to start anew"
+        )
+
+    def _set_aside(self, broken: dict[int, str]) -> None:
+        for step, why in broken.items():
+            place = self._folder.parent / BROKEN / str(step)
+            if is_first():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if place.exists():
+                    place.rmtree()
+                (self._folder / str(step)).rename(place)
+            print(
+                f"rbs: {self._folder / str(step)}: this checkpoint cannot be read ({why}); it is "
+                f"set aside as {place}, and the one before it used",
+                file=sys.stderr,
+            )
+        if broken:
+            wait_for_all()
+            self._manager.reload()
+
+    # Handlers, since what the manager restores through makes every process wait for all others:
+    # one that meets a damaged file would leave them waiting.
+
+    def _json(self, step: int, item: str) -> dict[str, Any]:
+        return ocp.JsonCheckpointHandler().restore(self._place / str(step) / item)
+
+    def _arrays(self, step: int, item: str, like: Any) -> Any:
+        handler = ocp.StandardCheckpointHandler()
+        place = self._place / str(step) / item
+        return handler.restore(place, args=ocp.args.StandardRestore(like))
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
-        return sorted(
-            step
-            for step in self._manager.all_steps()
-            if all((self._folder / str(step) / item).is_dir() for item in ITEMS)
+        return first_says(
+            lambda: sorted(
+                step
+                for step in self._manager.all_steps()
+                if all((self._folder / str(step) / item).is_dir() for item in ITEMS)
+            )
         )
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until every save under way is whole."""
         with saving(self._folder):
             self._manager.wait_until_finished()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for saves under way, whatever ended the run."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Wait for saves under way, whatever ended the run.
+
+        But after an error among several processes: a save waits for all of them, and they are
+        to hear of the error first.
+        """
+        if error is not None and number() > 1:
+            return
         with saving(self._folder):
             self._manager.close()

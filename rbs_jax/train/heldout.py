@@ -23,7 +23,8 @@ from rbs_jax.data.template import Template, TemplateConfig, Wrapping
 from rbs_jax.errors import UserError
 from rbs_jax.model.kinds import Model, grid_scores
 from rbs_jax.objective import pair_wins, top1_wins
-from rbs_jax.shapes import GridBatch
+from rbs_jax.shapes import GridBatch, TokenGrid
+from rbs_jax.sharding import on_all
 from rbs_jax.train.feed import IN_BATCH, place
 
 MEASURES = ("in_batch", "same_document", "balanced")
@@ -186,7 +187,9 @@ def _balanced(grids: HeldoutGrids) -> HeldoutGrids:
     return grids._replace(batch=grids.batch._replace(negatives=negatives))
 
 
-_grid_scores = jax.jit(grid_scores)
+@jax.jit
+def _grid_scores(model: Model, tokens: TokenGrid) -> jax.Array:
+    return on_all(grid_scores(model, tokens))
 
 
 def _rewards(model: Model, batch: GridBatch, mesh: Mesh) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A training run from its corpora to its result, and what it leaves in its folder.
+"""A training run from its corpora to its result, and what it leaves in its folder, OUT.
 
 OUT/metrics.jsonl     a line every few steps
 OUT/checkpoints/      by orbax, one folder a step
@@ -21,9 +21,10 @@ from jax.sharding import Mesh
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import BlockStream, GridStream, Stream
 from rbs_jax.data.template import Template
-from rbs_jax.errors import UserError
+from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
-from rbs_jax.files import make_folder, write_json
+from rbs_jax.files import write_json
+from rbs_jax.hosts.together import first_says
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
@@ -32,6 +33,7 @@ from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.corpora import open_corpora
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.fit import Fitted, fit
+from rbs_jax.train.folder import RunFolder
 from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
 from rbs_jax.train.models import start_model, with_sizes
@@ -39,25 +41,19 @@ from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
 from rbs_jax.train.tile import TileConfig
+from rbs_jax.train.topology import with_mesh
 
 MAY_CHANGE = (
-    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "patience")),
-    "train.max_skipped",
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "checkpoint_minutes", "keep")),
+    *("train.patience", "train.max_skipped"),
     "mesh.",
     "tile.",
     "data.",
 )
 """What a resumed run may set anew; corpora are compared by fingerprint, not by path."""
-BESIDE = {"corpora"}
-"""What may lie in a run's folder before its first step: the quickstart's corpora."""
-BEGUN = BESIDE | {
-    *("checkpoints", "metrics.jsonl", "untrained.json"),
-    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-}
-"""What may lie there before its first checkpoint."""
 
 
-def train(experiment: Experiment, out: Path) -> dict[str, Any]:
+def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
     """Train to the last step, resuming where `out` already holds a run; returns result.json.
 
     In order:
@@ -70,14 +66,15 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
     Raises:
       UserError: a corpus does not fit, the folder holds something else, or too many
         updates in a row have no finite loss.
+      Preempted: SIGTERM came, and the state is saved.
     """
-    experiment = with_sizes(experiment, out)
+    experiment = with_sizes(experiment, str(out))
+    experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
     train_on, fingerprint, corpora = open_corpora(experiment)
     stream = _stream(experiment, train_on)
     heldout = _heldout(experiment, corpora)
-    refuse_foreign(out)
-    make_folder(out)
+    folder = RunFolder(str(out))
     fingerprints: dict[str, str | None] = {"fingerprint": fingerprint, "selected_on": None}
     if experiment.train.best_every is not None:
         fingerprints["selected_on"] = corpora["valid"].manifest.fingerprint
@@ -89,20 +86,24 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )
         start, state = _restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
-        train_on[0].tokens().save(out)
+        train_on[0].tokens().save(folder.local)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
         beside: dict[str, Any] = {"reported": reported, "untrained": None, "controls": None}
         if reported is not None:
             grids, fingerprint = heldout[reported], corpora[reported].manifest.fingerprint
             untrained = _untrained(
-                out / "untrained.json", grids, fingerprint, experiment, start, state, mesh
+                folder.local / "untrained.json", grids, fingerprint, experiment, start, state, mesh
             )
             beside |= {"untrained": untrained, "controls": grids.controls()}
         watched = heldout.get("valid") or heldout.get("test")
         tile, step = _fit(experiment, stream, mesh, optimizer, checkpoints, state)
         experiment = dataclasses.replace(experiment, tile=tile)
-        run = Run(experiment, out, mesh, stream, watched, step, checkpoints)
-        last, state = run.steps(start, state, fingerprints)
+        run = Run(experiment, folder, mesh, stream, watched, step, checkpoints)
+        last, state, preempted = run.steps(start, state, fingerprints)
+        if preempted:
+            checkpoints.wait()
+            folder.sync()
+            raise Preempted(f"asked to leave, saved step {last} in {folder.name}")
         chosen, model = last, state.model
         if experiment.train.best_every is not None:
             chosen = checkpoints.best() or last
@@ -115,12 +116,13 @@ def train(experiment: Experiment, out: Path) -> dict[str, Any]:
         "steps": last,
         "skipped_updates": int(state.skipped),
         "share_at_sentence_ends": stream.share_at_sentence_ends,
-        **speeds(out / "metrics.jsonl"),
-        "checkpoint": f"{out}@{chosen}",
+        **speeds(folder.local / "metrics.jsonl"),
+        "checkpoint": f"{folder.name}@{chosen}",
         **beside,
     }
-    write_json(out / "result.json", result)
-    return result
+    write_json(folder.local / "result.json", result)
+    folder.sync()
+    return first_says(lambda: result)
 
 
 def _stream(experiment: Experiment, corpora: Sequence[Corpus]) -> Stream[Any]:
@@ -167,24 +169,6 @@ def _heldout(experiment: Experiment, corpora: dict[str, Corpus]) -> dict[str, He
             "blocks, here are none"
         )
     return heldout
-
-
-def refuse_foreign(out: Path) -> None:
-    """A run never mixes with other files.
-
-    Raises:
-      UserError: `out` is a file, or a folder that holds other things and no run.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; give a folder with --out")
-    saved = out / "checkpoints"
-    if out.is_dir() and not any(saved.glob("[0-9]*/params")):
-        known = BEGUN if saved.is_dir() else BESIDE
-        found = {path.name for path in out.iterdir() if path.suffix != ".partial"}  # by a kill
-        foreign = sorted(found - known)
-        foreign += sorted(p.name for p in saved.glob("*") if not p.name[:1].isdigit())
-        if foreign:
-            raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")
 
 
 def _fit(
@@ -234,10 +218,31 @@ def _restore_or_init(
 ) -> tuple[int, TrainState]:
     """The step to go on from, and the state there."""
     init = partial(init_state, optimizer=optimizer)
-    start = checkpoints.newest()
-    if start is None:
+
+    def read(step: int) -> TrainState:
+        _refuse_changes(experiment, fingerprints, *checkpoints.notes(step), step)
+        like = jax.eval_shape(init, shapes_of(experiment.kind, experiment.model))
+        return checkpoints.restore(step, abstract(mesh, like))
+
+    found = checkpoints.newest_readable(read)
+    if found is None:
         return 0, jax.jit(init, donate_argnums=0)(start_model(experiment, mesh))
-    data, config = checkpoints.notes(start)
+    print(f"resuming at step {found[0]}", flush=True)
+    return found
+
+
+def _refuse_changes(
+    experiment: Experiment,
+    fingerprints: dict[str, str | None],
+    data: dict[str, Any],
+    config: dict[str, Any],
+    start: int,
+) -> None:
+    """Whether the run that a checkpoint belongs to is this one.
+
+    Raises:
+      UserError: it has other settings, another corpus, or more steps.
+    """
     changed = [
         change
         for change in differences(to_json(from_json(config)), to_json(experiment))
@@ -260,6 +265,3 @@ def _restore_or_init(
                 f"{str(data[name])[:12]}, is {str(fingerprints[name])[:12]}, by fingerprint); "
                 "give another --out"
             )
-    print(f"resuming at step {start}", flush=True)
-    like = jax.eval_shape(init, shapes_of(experiment.kind, experiment.model))
-    return start, checkpoints.restore(start, abstract(mesh, like))

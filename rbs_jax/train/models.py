@@ -16,11 +16,14 @@ from rbs_jax.data.template import TemplateConfig
 from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, from_json
+from rbs_jax.hosts.together import first_says
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.kinds import Model, fresh, shapes_of
 from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.storage import exists
 from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.state import abstract
 
 INIT = "init"
@@ -151,7 +154,7 @@ def load_model(found: Found, mesh: Mesh) -> LoadedModel:
     return LoadedModel(model, experiment, tokens)
 
 
-def with_sizes(experiment: Experiment, out: Path | None = None) -> Experiment:
+def with_sizes(experiment: Experiment, out: str | None = None) -> Experiment:
     """The experiment with the sizes of the model that it starts from, `model.init`.
 
     The init is named with its step, so that it stays what it was while that run goes on.
@@ -181,9 +184,9 @@ def with_sizes(experiment: Experiment, out: Path | None = None) -> Experiment:
     return experiment
 
 
-def _begun_in(out: Path) -> TransformerConfig | None:
+def _begun_in(out: str) -> TransformerConfig | None:
     """The model of the run that a folder holds; None where it has no checkpoint."""
-    if not (out / "checkpoints").is_dir():
+    if not first_says(lambda: exists(f"{out}/{CHECKPOINTS}")):
         return None
     with Checkpoints(out, keep=1) as checkpoints:
         newest = checkpoints.newest()

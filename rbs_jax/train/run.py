@@ -1,7 +1,6 @@
 """The loop: step, log, measure, save."""
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +11,14 @@ from rbs_jax.chips import peak_flops
 from rbs_jax.data.stream import Stream
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.hosts.notice import Notice
+from rbs_jax.hosts.together import first_says
 from rbs_jax.objective import Metrics as StepMetrics
 from rbs_jax.optim import learning_rate
 from rbs_jax.train.checkpoint import SELECTED_BY, Checkpoints
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.flops import step_flops
+from rbs_jax.train.folder import RunFolder
 from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.metrics import Clock, Metrics, read_metrics
 from rbs_jax.train.state import TrainState
@@ -30,7 +32,7 @@ class Run(NamedTuple):
     """What the steps need and do not change."""
 
     experiment: Experiment
-    out: Path
+    folder: RunFolder
     mesh: Mesh
     stream: Stream[Any]
     watched: Heldout | None
@@ -40,25 +42,29 @@ class Run(NamedTuple):
 
     def steps(
         self, start: int, state: TrainState, fingerprints: dict[str, str | None]
-    ) -> tuple[int, TrainState]:
-        """Steps start + 1 to the last, or to an early stop; returns the steps done and the state.
+    ) -> tuple[int, TrainState, bool]:
+        """Steps start + 1 to the last, to an early stop, or to SIGTERM.
+
+        Returns the steps done, the state, and whether it was SIGTERM. All processes do the same
+        steps, and save and stop at the same ones: none decides it by its own clock.
 
         Metrics are read one step late, so devices never wait for the host; but on a CPU, which
         may run a step within the call for it, so that the time of the next would be this one's.
         """
-        config, path = self.experiment.train, self.out / "metrics.jsonl"
+        config, path = self.experiment.train, self.folder.local / "metrics.jsonl"
         records = [record for record in read_metrics(path) if record["step"] <= start]
         accuracies = [record[MEASURED] for record in records if MEASURED in record]
         if stops_early(accuracies, config.patience):
             print(f"step {start}: no new best in {config.patience} measurements, stopped before")
-            return start, state
+            return start, state, False
         grids = self.experiment.grid.grids_per_step
         feed = Feed(self.stream, self.mesh, grids, start, config.steps)
         flops = step_flops(self.experiment, self.stream.work)
         peak = peak_flops(device.device_kind for device in self.mesh.devices.flat)
         clock = Clock(self.stream.work, flops, peak, start)
         done, pending, late = start, None, self.mesh.devices.flat[0].platform != "cpu"
-        with Metrics(path, records, start, config.steps) as metrics:
+        saved, leaving = time.monotonic(), False
+        with Metrics(path, records, start, config.steps) as metrics, Notice() as notice:
             for done, batch in enumerate(feed, start=start + 1):
                 if pending is not None and not late:
                     self._log(*pending, {}, metrics, clock, feed.waited)
@@ -67,7 +73,9 @@ class Run(NamedTuple):
                     self._log(*pending, {}, metrics, clock, feed.waited)
                 pending = done, values
                 measures = done == config.steps or done % (config.best_every or config.steps) == 0
-                if not measures and done % config.checkpoint_every:
+                leaving = notice.reached(done) and done < config.steps
+                saves = done % config.checkpoint_every == 0 or self._is_time(done, saved)
+                if not (measures or leaving or saves):
                     continue
                 held = self._measure(state, clock) if measures else {}
                 selecting = held if config.best_every is not None else {}
@@ -75,11 +83,23 @@ class Run(NamedTuple):
                 pending = None
                 data = {"next_step": done, **fingerprints}
                 self.checkpoints.save(done, state, data, self.experiment, held)
+                saved = time.monotonic()
+                self.folder.sync()
                 accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
                 if stops_early(accuracies, config.patience):
                     print(f"step {done}: no new best in {config.patience} measurements, stopping")
+                    leaving = False
                     break
-        return done, state
+                if leaving:
+                    break
+        return done, state, leaving
+
+    def _is_time(self, done: int, saved: float) -> bool:
+        """Whether the minutes between checkpoints are over, by process 0's clock, for all."""
+        minutes = self.experiment.train.checkpoint_minutes
+        if minutes is None or done % self.experiment.train.log_every:
+            return False
+        return first_says(lambda: time.monotonic() - saved >= 60 * minutes)
 
     def _measure(self, state: TrainState, clock: Clock) -> dict[str, float]:
         """The watched figures of the state; the time they take is not the steps'."""

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from pathlib import Path
 from typing import Any
 
 from rbs_jax.errors import UserError
@@ -12,7 +11,7 @@ from rbs_jax.files import system_error
 
 
 @contextmanager
-def saving(folder: Path) -> Iterator[None]:
+def saving(folder: Any) -> Iterator[None]:
     """Says in one line that the file system refused a save, this one or one under way.
 
     Raises:
