@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rbs_jax.hosts.flags import set_flags
+
 TOGETHER = ("train", "score", "eval")
 """Commands that every process works on. The others run in process 0 alone, on its host's CPU."""
 
@@ -112,6 +114,7 @@ def options_before(args: Sequence[str]) -> int:
 
 def _prepare(launch: Launch) -> None:
     """Settings that hold only if they are made before jax starts its backend."""
+    set_flags(os.environ)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no news of the network from C++
     import jax
 

@@ -5,7 +5,7 @@ so this table is short: what was tried, and what came of it, is in launch/README
 """
 
 from collections.abc import MutableMapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 
 class Flag(NamedTuple):
@@ -26,29 +26,21 @@ GPU = (
         "guide to GPUs recommends it, jaxlib 0.10.2 has it off. Not measured: no two GPUs at hand.",
     ),
 )
-VARIABLES: dict[str, tuple[str, tuple[Flag, ...]]] = {
-    "tpu": ("LIBTPU_INIT_ARGS", TPU),
-    "gpu": ("XLA_FLAGS", GPU),
-}
-"""Where a platform's compiler looks for flags."""
+VARIABLES = (("LIBTPU_INIT_ARGS", TPU), ("XLA_FLAGS", GPU))
+"""Where the compilers look for flags; the one of another platform reads over them."""
 
 
-def set_flags(
-    environ: MutableMapping[str, str], platform_hint: Literal["tpu", "gpu", "cpu"]
-) -> None:
-    """Add a platform's flags to an environment, all but those that it has, whatever their values.
+def set_flags(environ: MutableMapping[str, str]) -> None:
+    """Add the flags to an environment, all but those that it has, whatever their values.
 
     Must run before JAX starts a backend, which reads them once.
 
     Args:
       environ: as os.environ; changed in place.
-      platform_hint: what JAX will run on.
     """
-    if platform_hint not in VARIABLES:
-        return
-    variable, flags = VARIABLES[platform_hint]
-    given = environ.get(variable, "").split()
-    names = {flag.removeprefix("--").partition("=")[0] for flag in given}
-    added = [f"--{flag.name}={flag.value}" for flag in flags if flag.name not in names]
-    if added:
-        environ[variable] = " ".join([*given, *added])
+    for variable, flags in VARIABLES:
+        given = environ.get(variable, "").split()
+        names = {flag.removeprefix("--").partition("=")[0] for flag in given}
+        added = [f"--{flag.name}={flag.value}" for flag in flags if flag.name not in names]
+        if added:
+            environ[variable] = " ".join([*given, *added])

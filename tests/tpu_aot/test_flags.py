@@ -77,7 +77,7 @@ def without_flags():
 
 def test_a_step_compiles_with_our_flags():
     environ = {"LIBTPU_INIT_ARGS": ""}
-    set_flags(environ, "tpu")
+    set_flags(environ)
     assert "ENTRY" in compiled(environ)
 
 
