@@ -18,9 +18,10 @@ TOGETHER = ("train", "score", "eval")
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """How the processes of a pod find each other; on Cloud TPU, GKE and SLURM by themselves.
+    """Any command of rbs, behind these options, on every host of a pod.
 
-    Every process of the pod is started with the same options, but for `process`.
+    On Cloud TPU, GKE and SLURM the processes find each other by themselves. Every process is
+    started with the same options, but for `process`.
     """
 
     coordinator: str | None = None
