@@ -72,6 +72,7 @@ class Run(NamedTuple):
                 if pending is not None and late:
                     self._log(*pending, {}, metrics, clock, feed.waited)
                 pending = done, values
+                self.folder.sync_at_times()
                 measures = done == config.steps or done % (config.best_every or config.steps) == 0
                 leaving = notice.reached(done) and done < config.steps
                 saves = done % config.checkpoint_every == 0 or self._is_time(done, saved)
