@@ -21,10 +21,12 @@ from rbs_jax.storage import exists, names_in, put_text, read_text, remove, uploa
 CHECKPOINTS = "checkpoints"
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
-RESUMED = ("metrics.jsonl", "untrained.json")
+HEARTBEAT, TENSORBOARD, PROFILE = "heartbeat.json", "tensorboard", "profile"
+WANDB_ID = "wandb_id.txt"
+RESUMED = ("metrics.jsonl", "untrained.json", WANDB_ID)
 """The small files that a resumed run reads."""
 BEGUN = BESIDE | {
-    *(CHECKPOINTS, *RESUMED),
+    *(CHECKPOINTS, *RESUMED, HEARTBEAT, TENSORBOARD, PROFILE),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
@@ -109,7 +111,8 @@ def refuse_foreign(out: str) -> None:
     if any(name[:1].isdigit() and exists(f"{out}/{CHECKPOINTS}/{name}/params") for name in saved):
         return
     found = {name for name in names_in(out) if not name.endswith(".partial")}  # left by a kill
-    foreign = sorted(found - (BEGUN if CHECKPOINTS in found else BESIDE))
+    # A bucket shows no folder of checkpoints before there is one.
+    foreign = sorted(found - (BEGUN if found & {CHECKPOINTS, HEARTBEAT} else BESIDE))
     foreign += [name for name in saved if not name[:1].isdigit()]
     if foreign:
         raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")

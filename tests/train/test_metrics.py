@@ -70,11 +70,17 @@ WORK = Work(pairs=18, unique_tokens=72, tokens=156, prefix_length=5, suffix_leng
 
 
 def test_speeds_by_hand(monkeypatch):
-    """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
-    now = iter([100.0, 111.0])
+    """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds.
+
+    2 of them were waits for data, 1 for a checkpoint; 3 more were none of the steps'.
+    """
+    now = iter([100.0, 102.0, 105.0, 106.0, 107.0, 111.0, 113.0])
     monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
     clock = Clock(WORK, flops=600, peak=1000.0, start=10)
-    clock.leave_out(3.0)
+    with clock.left_out():
+        pass
+    with clock.saving():
+        pass
     assert clock.lap(14, waited=2.0) == {
         "seconds": 8.0,
         "pairs_per_second": 2 * 9 * 4 / 8,
@@ -83,7 +89,10 @@ def test_speeds_by_hand(monkeypatch):
         "flops_per_second": 600 * 4 / 8,
         "mfu": 0.3,
         "data_wait_share": 0.25,
+        "checkpoint_share": 0.125,
+        "compute_share": 0.625,
     }
+    assert clock.lap(15, waited=3.0)["compute_share"] == 0.5, "counted from the last lap"
 
 
 def test_without_a_known_peak_the_share_of_it_is_null_and_not_shown(tmp_path, capsys):
