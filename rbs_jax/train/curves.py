@@ -119,6 +119,7 @@ class WeightsAndBiases:
                 name=folder.name.rpartition("/")[2],
                 id=kept.read_text(encoding="utf-8").strip(),
                 resume="allow",
+                allow_val_change=True,  # what a resumed run may set anew
                 config=to_json(experiment),
             )
         except wandb.Error as error:
@@ -143,8 +144,8 @@ def installed_wandb(project: str) -> Any:
     """
     try:
         import wandb
-    except ImportError:
-        wandb = None
-    if not hasattr(wandb, "init"):  # a folder of its runs, in the working directory, is found too
-        raise UserError(f"train.wandb {project}: not installed; give `pip install wandb`")
+
+        assert wandb.init  # a folder of its runs, in the working directory, has none
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"train.wandb {project}: {error}; give `pip install wandb`") from error
     return wandb

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -43,17 +44,24 @@ class Heartbeat:
         self._state, self._since = state, time.monotonic()
         self._write()
 
+    @contextlib.contextmanager
+    def during(self, state: State) -> Iterator[None]:
+        """The run does this meanwhile, then it trains on."""
+        self.enter(state)
+        yield
+        self.enter("training")
+
     def step(self, done: int) -> None:
-        """Step `done` is done, and the run trains on.
+        """Step `done` is done.
 
         Raises:
           UserError: the file cannot be written.
         """
-        now, turned = time.monotonic(), self._state != "training"
+        now = time.monotonic()
         if done > self._step:
             self._step, self._seconds = done, now - self._since
-        self._state, self._since = "training", now
-        if turned or now - self._written >= WRITE_EVERY:
+        self._since = now
+        if now - self._written >= WRITE_EVERY:
             self._write()
         self._folder.sync_at_times()
 

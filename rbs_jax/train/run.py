@@ -87,8 +87,7 @@ class Run(NamedTuple):
                 self._log(*pending, selecting, metrics, clock, feed.waited)
                 pending = None
                 data = {"next_step": done, **fingerprints}
-                with clock.saving():
-                    self.heartbeat.enter("saving")
+                with clock.saving(), self.heartbeat.during("saving"):
                     self.checkpoints.save(done, state, data, self.experiment, held)
                     self.folder.sync()
                 saved = time.monotonic()
@@ -114,8 +113,7 @@ class Run(NamedTuple):
             return {}
         jax.block_until_ready(state)  # the step under way is still the clock's
         self.heartbeat.step(done)
-        with clock.left_out():
-            self.heartbeat.enter("measuring")
+        with clock.left_out(), self.heartbeat.during("measuring"):
             held = self.watched.summary(state.model, self.mesh)
         if self.experiment.data.valid is None:
             held.pop(SELECTED_BY, None)  # no checkpoint is ever the best by its test figures

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -6,7 +7,7 @@ from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
-from rbs_jax.train.metrics import Clock, Metrics, read_metrics, speeds
+from rbs_jax.train.metrics import Clock, Metrics, device_memory, read_metrics, speeds
 
 RECORD = {
     "loss": 0.5,
@@ -105,6 +106,53 @@ def test_without_a_known_peak_the_share_of_it_is_null_and_not_shown(tmp_path, ca
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("9 pairs/s")
     assert second.endswith("9 pairs/s mfu 45.7%")
+
+
+def test_memory_is_of_the_fullest_device(monkeypatch):
+    def device(stats):
+        return SimpleNamespace(memory_stats=lambda: stats)
+
+    devices = [
+        device({"bytes_in_use": 3e9, "peak_bytes_in_use": 4e9, "num_allocs": 7}),
+        device({"bytes_in_use": 2e9, "peak_bytes_in_use": 5e9}),
+        device(None),
+    ]
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: devices)
+    in_use, peak = "device_memory_gigabytes", "device_memory_peak_gigabytes"
+    assert device_memory() == {in_use: 3.0, peak: 5.0}
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: [device({"bytes_in_use": 1e9})])
+    assert device_memory() == {in_use: 1.0, peak: None}
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: [device(None)])
+    assert device_memory() == {in_use: None, peak: None}
+
+
+class Drawn:
+    """Curves that remember what they are given."""
+
+    def __init__(self):
+        self.steps, self.failed = [], None
+
+    def write(self, record):
+        self.steps.append(record["step"])
+
+    def close(self, failed):
+        self.failed = failed
+
+
+def test_curves_get_each_record_and_hear_how_the_run_ended(tmp_path):
+    drawn = Drawn()
+
+    def run(fails):
+        with Metrics(tmp_path / "metrics.jsonl", [], 0, 9, [drawn]) as metrics:
+            metrics.write(record(3))
+            metrics.write(record(4) | {"loss": float(fails)})
+            1 / (not fails)
+
+    run(fails=False)
+    assert (drawn.steps, drawn.failed) == ([3, 4], False)
+    with pytest.raises(ZeroDivisionError):
+        run(fails=True)
+    assert drawn.failed
 
 
 def test_medians_are_over_the_records_that_have_a_speed(tmp_path):
