@@ -107,7 +107,7 @@ def ended_by(folder, error):
 def test_how_a_run_ended(folder):
     assert ended_by(folder, Preempted("asked to leave")) == "preempted"
     assert ended_by(folder, UserError("too many")) == "failed"
-    assert ended_by(folder, KeyboardInterrupt()) == "failed"
+    assert ended_by(folder, KeyboardInterrupt("Ctrl-C")) == "failed"
 
 
 def test_the_last_words_of_a_failed_run_reach_its_bucket_and_never_hide_its_error(
