@@ -5,7 +5,10 @@ itself, or where that is in a bucket, are copied there. So each process finds th
 decides the same of it.
 """
 
+import math
+import sys
 import tempfile
+import time
 import uuid
 from pathlib import Path
 
@@ -18,13 +21,17 @@ from rbs_jax.storage import exists, names_in, put_text, read_text, remove, uploa
 CHECKPOINTS = "checkpoints"
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
-RESUMED = ("metrics.jsonl", "untrained.json")
+HEARTBEAT, TENSORBOARD, PROFILE = "heartbeat.json", "tensorboard", "profile"
+WANDB_ID = "wandb_id.txt"
+RESUMED = ("metrics.jsonl", "untrained.json", WANDB_ID)
 """The small files that a resumed run reads."""
 BEGUN = BESIDE | {
-    *(CHECKPOINTS, *RESUMED),
+    *(CHECKPOINTS, *RESUMED, HEARTBEAT, TENSORBOARD, PROFILE),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
+SYNC_EVERY = 30
+"""Between copies to a bucket where no checkpoint is due [seconds]."""
 
 
 class RunFolder:
@@ -45,6 +52,7 @@ class RunFolder:
         first_says(lambda: refuse_foreign(self.name))
         self._is_copy = is_remote(self.name) or not is_first()
         self._sent: dict[Path, tuple[int, int]] = {}
+        self._next_sync = 0.0
         if self._is_copy:
             self._temporary = tempfile.TemporaryDirectory(prefix="rbs-run-")
             self.local = Path(self._temporary.name)
@@ -73,6 +81,22 @@ class RunFolder:
                 if self._sent.get(path) != state:
                     upload(path, f"{self.name}/{path.relative_to(self.local).as_posix()}")
                     self._sent[path] = state
+        self._next_sync = time.monotonic() + SYNC_EVERY
+
+    def sync_at_times(self) -> None:
+        """As `sync`, at most every SYNC_EVERY seconds, and what fails is no more than a warning.
+
+        A bucket that failed is then left alone until the next checkpoint, which needs it: each
+        try may take a minute, in which no step is done.
+        """
+        if time.monotonic() < self._next_sync:
+            return
+        try:
+            self.sync()
+        except (OSError, UserError) as error:
+            self._next_sync = math.inf
+            why = " ".join(str(error).split())
+            print(f"rbs: not copied before the next checkpoint: {why}", file=sys.stderr)
 
 
 def refuse_foreign(out: str) -> None:
@@ -87,7 +111,8 @@ def refuse_foreign(out: str) -> None:
     if any(name[:1].isdigit() and exists(f"{out}/{CHECKPOINTS}/{name}/params") for name in saved):
         return
     found = {name for name in names_in(out) if not name.endswith(".partial")}  # left by a kill
-    foreign = sorted(found - (BEGUN if CHECKPOINTS in found else BESIDE))
+    # A bucket shows no folder of checkpoints before there is one.
+    foreign = sorted(found - (BEGUN if found & {CHECKPOINTS, HEARTBEAT} else BESIDE))
     foreign += [name for name in saved if not name[:1].isdigit()]
     if foreign:
         raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")
