@@ -86,6 +86,13 @@ def _settings(protocol: str) -> dict[str, Any]:
     return settings | fsspec.config.conf.get(protocol, {})
 
 
+def bound_all_clients(path: str) -> None:
+    """Have libraries that open a URL of this kind themselves, as orbax, give up in time too."""
+    if is_remote(path):
+        protocol = path.partition("://")[0]
+        fsspec.config.conf[protocol] = _settings(protocol)
+
+
 def open_remote(url: str, size: int) -> BinaryIO:
     """A remote file of a known size [bytes], to read and to seek in, fetched block by block.
 

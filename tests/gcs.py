@@ -16,7 +16,6 @@ from werkzeug.wrappers import Request, Response
 
 from tests.buckets import Server
 
-OBJECTS = "/storage/v1/b/([^/]+)/o"
 PAGE = 1000
 """Objects of one listing."""
 
@@ -48,19 +47,15 @@ class Gcs:
 
     def _answer(self, request):
         path = environ_path(request)
-        if (found := re.fullmatch(r"/storage/v1/b/([^/]+)", path)) is not None:
-            name = found[1]
-            known = name in self.buckets
-            return answer({"kind": "storage#bucket", "name": name}) if known else refuse(404)
-        found = re.match(f"(?:/upload|/download)?{OBJECTS}", path)
-        if found is None:
-            return refuse(501)
-        name, rest = found[1], path[found.end() :]
-        if name not in self.buckets:
-            return refuse(404)
-        if path.startswith("/upload"):
+        found = re.fullmatch("(/upload|/download)?/storage/v1/b/([^/]+)(/o)?(/.*)?", path)
+        if found is None or found[2] not in self.buckets:
+            return refuse(501 if found is None else 404)
+        kind, name, of_objects, rest = found.groups()
+        if of_objects is None:
+            return answer({"kind": "storage#bucket", "name": name})
+        if kind == "/upload":
             return self._upload(name, request)
-        if not rest:
+        if rest is None:
             return self._list(name, request.args)
         key, *target = re.split("/(?:rewriteTo/b/([^/]+)|moveTo)/o/", rest[1:])
         if target:
@@ -108,8 +103,9 @@ class Gcs:
             return self._keep(name, asked["name"], request.data, asked)
         if asked["uploadType"] == "multipart":
             boundary = re.search('boundary="?([^";]+)', request.content_type)[1].encode()
-            _, about, content, _ = re.split(rb"\r?\n?--" + re.escape(boundary), request.data)
-            about, content = (re.split(rb"\r?\n\r?\n", part, 1)[1] for part in (about, content))
+            end = b"\r\n" if request.data.partition(b"\n")[0].endswith(b"\r") else b"\n"
+            _, *parts, _ = (end + request.data).split(end + b"--" + boundary)
+            about, content = (part.partition(end + end)[2] for part in parts)
             return self._keep(name, json.loads(about)["name"], content, asked)
         key = asked.get("name") or request.json["name"]
         upload = str(len(self._uploads))

@@ -6,7 +6,10 @@ decides the same of it.
 """
 
 import tempfile
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rbs_jax.errors import UserError
@@ -18,10 +21,16 @@ from rbs_jax.storage import exists, names_in, put_text, read_text, remove, uploa
 CHECKPOINTS = "checkpoints"
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
+COPY_EVERY = 30.0
+"""Between two copies to a bucket of what a run says while it runs [seconds]."""
+LAST_COPY = 10.0
+"""How long the end of a run waits for its last copy, where the bucket fails [seconds]."""
+MARK = ".rbs_run"
+"""Says in a bucket, which has no empty folders, that a run has begun there."""
 RESUMED = ("metrics.jsonl", "untrained.json")
 """The small files that a resumed run reads."""
 BEGUN = BESIDE | {
-    *(CHECKPOINTS, *RESUMED),
+    *(CHECKPOINTS, MARK, *RESUMED),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
@@ -45,6 +54,7 @@ class RunFolder:
         first_says(lambda: refuse_foreign(self.name))
         self._is_copy = is_remote(self.name) or not is_first()
         self._sent: dict[Path, tuple[int, int]] = {}
+        self._sending = threading.Lock()
         if self._is_copy:
             self._temporary = tempfile.TemporaryDirectory(prefix="rbs-run-")
             self.local = Path(self._temporary.name)
@@ -53,6 +63,8 @@ class RunFolder:
             make_folder(self.local)
         there = first_says(lambda: {name: read_text(f"{self.name}/{name}") for name in RESUMED})
         _refuse_unshared(self.name)
+        if is_first() and is_remote(self.name):
+            put_text("", f"{self.name}/{MARK}")
         if self._is_copy:
             for name, text in there.items():
                 if text is not None:
@@ -66,13 +78,40 @@ class RunFolder:
         """
         if not (is_first() and self._is_copy):
             return
-        for path in sorted(self.local.rglob("*")):
-            if path.is_file():
-                stat = path.stat()
-                state = (stat.st_mtime_ns, stat.st_size)
-                if self._sent.get(path) != state:
-                    upload(path, f"{self.name}/{path.relative_to(self.local).as_posix()}")
-                    self._sent[path] = state
+        with self._sending:
+            for path in sorted(self.local.rglob("*")):
+                if path.is_file():
+                    stat = path.stat()
+                    state = (stat.st_mtime_ns, stat.st_size)
+                    if self._sent.get(path) != state:
+                        upload(path, f"{self.name}/{path.relative_to(self.local).as_posix()}")
+                        self._sent[path] = state
+
+    @contextmanager
+    def copied_now_and_then(self) -> Iterator[None]:
+        """While the `with` lasts, sync() every COPY_EVERY seconds; once more, whatever ended it.
+
+        Steps do not wait for it, and a bucket that fails is asked again the next time.
+        """
+        if not (is_first() and self._is_copy):
+            yield
+            return
+        over = threading.Event()
+
+        def copy() -> None:
+            is_over = False
+            while not is_over:
+                is_over = over.wait(COPY_EVERY)
+                with suppress(OSError, UserError):
+                    self.sync()
+
+        thread = threading.Thread(target=copy, name="copies", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(LAST_COPY)
 
 
 def refuse_foreign(out: str) -> None:
@@ -87,7 +126,7 @@ def refuse_foreign(out: str) -> None:
     if any(name[:1].isdigit() and exists(f"{out}/{CHECKPOINTS}/{name}/params") for name in saved):
         return
     found = {name for name in names_in(out) if not name.endswith(".partial")}  # left by a kill
-    foreign = sorted(found - (BEGUN if CHECKPOINTS in found else BESIDE))
+    foreign = sorted(found - (BEGUN if found & {CHECKPOINTS, MARK} else BESIDE))
     foreign += [name for name in saved if not name[:1].isdigit()]
     if foreign:
         raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")

@@ -79,7 +79,11 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
     if stream.share_at_sentence_ends is not None:
         share = stream.share_at_sentence_ends
         print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
-    with jax.set_mesh(mesh), Checkpoints(out, experiment.train.keep) as checkpoints:
+    with (
+        jax.set_mesh(mesh),
+        folder.copied_now_and_then(),
+        Checkpoints(folder.name, experiment.train.keep) as checkpoints,
+    ):
         optimizer = make_optimizer(
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )

@@ -82,9 +82,9 @@ class Run(NamedTuple):
                 self._log(*pending, selecting, metrics, clock, feed.waited)
                 pending = None
                 data = {"next_step": done, **fingerprints}
+                self.folder.sync()  # first: a checkpoint that is there has its metrics there too
                 self.checkpoints.save(done, state, data, self.experiment, held)
                 saved = time.monotonic()
-                self.folder.sync()
                 accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
                 if stops_early(accuracies, config.patience):
                     print(f"step {done}: no new best in {config.patience} measurements, stopping")
