@@ -87,9 +87,15 @@ def _settings(protocol: str) -> dict[str, Any]:
 
 
 def bound_all_clients(path: str) -> None:
-    """Have libraries that open a URL of this kind themselves, as orbax, give up in time too."""
+    """Have orbax, which opens a run's URL itself, give up in time too.
+
+    Raises:
+      UserError: orbax knows no such URLs.
+    """
     if is_remote(path):
         protocol = path.partition("://")[0]
+        if protocol not in ("gs", "s3"):
+            raise UserError(f"{path}: a run lies on a disk or in a bucket (gs://, s3://)")
         fsspec.config.conf[protocol] = _settings(protocol)
 
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -189,8 +190,9 @@ def move_folder(folder: str, to: str) -> None:
       OSError: it is not there, or cannot be moved.
     """
     if is_remote(folder):
-        fs, name = filesystem(folder)
-        retried(folder, lambda: fs.mv(name, filesystem(to)[1], recursive=True))
+        (fs, name), target = filesystem(folder), filesystem(to)[1]
+        for file in retried(folder, lambda: fs.find(name)):
+            retried(folder, partial(fs.mv, file, target + file.removeprefix(name)))
     else:
         Path(to).parent.mkdir(parents=True, exist_ok=True)
         Path(folder).rename(to)

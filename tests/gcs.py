@@ -187,7 +187,7 @@ class Bucket:
         self.server, self.name, self.url = server, name, f"gs://{name}"
         self._objects = server.app.buckets.setdefault(name, {})
 
-    def keys(self):
+    def names(self):
         return sorted(self._objects)
 
     def get(self, key):

@@ -15,7 +15,7 @@ from pathlib import Path
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder
 from rbs_jax.hosts.together import all_say, first_says, is_first, number
-from rbs_jax.remote import is_remote
+from rbs_jax.remote import bound_all_clients, is_remote
 from rbs_jax.storage import exists, names_in, put_text, read_text, remove, upload
 
 CHECKPOINTS = "checkpoints"
@@ -51,6 +51,7 @@ class RunFolder:
           UserError: it holds something else, cannot be made, or is not shared by all processes.
         """
         self.name = out.rstrip("/")
+        bound_all_clients(self.name)
         first_says(lambda: refuse_foreign(self.name))
         self._is_copy = is_remote(self.name) or not is_first()
         self._sent: dict[Path, tuple[int, int]] = {}
