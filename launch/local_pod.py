@@ -42,10 +42,15 @@ class LocalPod:
 
 def start(pod: LocalPod, command: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """The processes of a pod that works on a command; the first is process 0."""
+    address = f"127.0.0.1:{free_port()}"
+    return [start_one(pod, command, address, index) for index in range(pod.processes)]
+
+
+def free_port() -> int:
+    """A port that no one listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    return [start_one(pod, command, address, index) for index in range(pod.processes)]
+        return int(free.getsockname()[1])
 
 
 def start_one(

@@ -157,7 +157,7 @@ class Experiment:
 
     def _check_mesh(self, *spread: tuple[str, str, int]) -> None:
         for axis, name, field in spread:
-            size = getattr(self.mesh, axis)
+            size = getattr(self.mesh.sizes, axis)
             if field % size:
                 below, above = field // size * size, -(-field // size) * size
                 nearest = f"{below} or {above}" if below else f"{above}"

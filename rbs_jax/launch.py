@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,31 +124,37 @@ def _prepare(launch: Launch) -> None:
 
 
 def _join(launch: Launch) -> None:
-    """Meet the other processes, where there are any.
-
-    Raises:
-      UserError: they did not come in time.
-    """
+    """Meet the other processes, where there are any; ends this one if they do not come in time."""
     import jax
 
-    from rbs_jax.errors import UserError
-    from rbs_jax.hosts.failure import HEARTBEAT
+    from rbs_jax.hosts.failure import HEARTBEAT, LOST
 
+    def give_up() -> None:
+        which = "" if launch.process is None else f"process {launch.process} of {launch.processes} "
+        print(
+            f"rbs: {which}on {socket.gethostname()}: the processes did not meet within "
+            f"{launch.late} seconds; is process 0 at {launch.coordinator or 'its address'}, and "
+            "was every process started?",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(LOST)
+
+    # jax itself would end the process with a dump of its stack.
+    waiting = threading.Timer(launch.late, give_up)
+    waiting.daemon = True
+    waiting.start()
     try:
         jax.distributed.initialize(
             *(launch.coordinator, launch.processes, launch.process),
-            initialization_timeout=launch.late,
+            initialization_timeout=launch.late + 60,
             heartbeat_timeout_seconds=HEARTBEAT,
         )
     except ValueError as error:  # what jax raises where it finds no cluster and is given none
         if launch.coordinator is not None or "coordinator_address" not in str(error):
             raise
-    except jax.errors.JaxRuntimeError as error:
-        said = str(error).splitlines()[0]
-        raise UserError(
-            f"{socket.gethostname()}: the processes did not meet within {launch.late} seconds: "
-            f"{said}"
-        ) from error
+    finally:
+        waiting.cancel()
 
 
 def _alone(command: list[str]) -> int:

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,18 +49,40 @@ PRODUCT = "product"
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many devices each mesh axis spans [devices]; their product must be the devices in use."""
+    """How many devices each mesh axis spans [devices]; their product must be the devices in use.
 
-    data: int = 1
-    """Whole grids are spread over this axis; it must divide the grids of a step."""
-    fsdp: int = 1
+    What is None is found from the devices that are there: as many as can be in fsdp, the rest in
+    data, one in tensor where that is enough. On the CPU of a single process None is 1.
+    """
+
+    data: int | None = None
+    """Whole grids are spread over this axis, across slices too; it must divide the grids of a step.
+    """
+    fsdp: int | None = None
     """Prefixes of a grid and the weights' width; it must divide both."""
-    tensor: int = 1
+    tensor: int | None = None
     """Attention heads and the mlp; it must divide the kv heads and the mlp's width."""
 
     def __post_init__(self) -> None:
-        if min(self.data, self.fsdp, self.tensor) < 1:
-            raise UserError(f"mesh {dataclasses.astuple(self)}: every axis needs at least 1 device")
+        if min(self.sizes) < 1:
+            raise UserError(f"mesh {tuple(self.sizes)}: every axis needs at least 1 device")
+
+    @property
+    def sizes(self) -> "MeshSizes":
+        """Devices along each axis, 1 where that is open."""
+        return MeshSizes(*(1 if size is None else size for size in dataclasses.astuple(self)))
+
+    def __str__(self) -> str:
+        named = zip(("data", "fsdp", "tensor"), dataclasses.astuple(self), strict=True)
+        return ", ".join(f"mesh.{axis} {'open' if n is None else n}" for axis, n in named)
+
+
+class MeshSizes(NamedTuple):
+    """Devices along each axis of a mesh."""
+
+    data: int
+    fsdp: int
+    tensor: int
 
 
 def make_mesh(config: MeshConfig) -> Mesh:
@@ -69,12 +91,12 @@ def make_mesh(config: MeshConfig) -> Mesh:
     Raises:
       UserError: fewer devices are there, or some would stand idle on an accelerator or in a pod.
     """
-    sizes = (config.data, config.fsdp, config.tensor)
+    sizes = config.sizes
     needed, devices = math.prod(sizes), jax.devices()
     may_idle = devices[0].platform == "cpu" and jax.process_count() == 1
     if needed > len(devices) or (needed < len(devices) and not may_idle):
         raise UserError(
-            f"mesh {sizes} asks for {needed} devices, {len(devices)} are here: "
+            f"mesh {tuple(sizes)} asks for {needed} devices, {len(devices)} are here: "
             "set --mesh.data, --mesh.fsdp and --mesh.tensor so that their product is that number"
         )
     return mesh_of(config, devices[:needed])
@@ -88,18 +110,17 @@ def mesh_of(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
     Raises:
       UserError: `data` cannot be shared out among the slices.
     """
-    sizes = (config.data, config.fsdp, config.tensor)
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if config.data % slices:
+    sizes, slices = config.sizes, slices_of(devices)
+    if sizes.data % slices:
         raise UserError(
-            f"mesh.data {config.data} cannot be shared out among {slices} slices: make it a "
+            f"mesh.data {sizes.data} cannot be shared out among {slices} slices: make it a "
             f"multiple of {slices}"
         )
     if slices == 1:
         placed = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     else:
         placed = create_hybrid_device_mesh(
-            (config.data // slices, config.fsdp, config.tensor),
+            (sizes.data // slices, sizes.fsdp, sizes.tensor),
             (slices, 1, 1),
             devices,
             allow_split_physical_axes=True,
@@ -107,10 +128,15 @@ def mesh_of(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(placed, ("data", "fsdp", "tensor"), axis_types=(AxisType.Explicit,) * 3)
 
 
+def slices_of(devices: Sequence[jax.Device]) -> int:
+    """How many slices of a pod the devices belong to."""
+    return len({getattr(device, "slice_index", 0) for device in devices})
+
+
 def mesh_for_scoring(trained_on: MeshConfig) -> Mesh:
     """The mesh a model was trained on where it fits the devices here, else all as `data`."""
     devices = len(jax.devices())
-    if math.prod(dataclasses.astuple(trained_on)) == devices:
+    if math.prod(trained_on.sizes) == devices:
         return make_mesh(trained_on)
     return make_mesh(MeshConfig(data=devices))
 

@@ -7,6 +7,7 @@ GPU, or from jax's heartbeats, which stop for HEARTBEAT seconds before the other
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 
+from rbs_jax.hosts.logs import note
 from rbs_jax.hosts.together import client, index, is_first, number
 
 HEARTBEAT = 30
@@ -28,8 +30,13 @@ GRACE = 2.0
 """In which the others read a failure, before the process that keeps it ends [seconds]."""
 CAUSE = 5.0
 """In which an error that another's end has caused waits for its cause to be told [seconds]."""
+BROKEN = r"Gloo|NCCL|UNAVAILABLE|Connection (reset|closed|refused)"
+"""What an error says where the network to another process broke."""
 LOST = 1
 """Exit status where no user's mistake ended a run; a supervisor starts it again."""
+
+
+_ending = threading.Lock()
 
 
 def watch() -> None:
@@ -73,19 +80,27 @@ def end_all(error: str, status: int) -> NoReturn:
 
 
 def end_all_of_error() -> NoReturn:
-    """End every process with the exception that is being handled, whose traceback is printed.
+    """End every process with the exception that is being handled.
 
     Where another process's end has caused it, the others' cause is told instead.
     """
     time.sleep(CAUSE)  # `_watch` ends this process meanwhile, if it hears of a cause
-    traceback.print_exc()
     kind, error, _ = sys.exc_info()
-    first = (str(error).splitlines() or [""])[0]
-    end_all(f"{kind.__name__ if kind else 'error'}: {first}; its log has the traceback", LOST)
+    if re.search(BROKEN, str(error)):
+        note(traceback.format_exc())
+        end_all(f"lost another process, or the network to it: {_first_line(error)}", LOST)
+    traceback.print_exc()
+    end_all(f"{kind.__name__ if kind else 'error'}: {_first_line(error)}", LOST)
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def _end(failed: dict[str, Any]) -> NoReturn:
     """Say whose failure it was, wait until the others have read it, and leave at once."""
+    if not _ending.acquire(blocking=False):  # another thread of this process says it
+        time.sleep(2 * GRACE)
     whose = f"process {failed['index']} of {number()} ({failed['host']}): "
     own = failed["index"] == index() and is_first()
     print(f"rbs: {'' if own else whose}{failed['error']}", file=sys.stderr)

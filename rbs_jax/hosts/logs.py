@@ -31,21 +31,27 @@ def log_to(path: Path, shows: bool) -> None:
     os.dup2(file.fileno(), 2)
 
 
+def note(text: str) -> None:
+    """Write to this process's log alone, where it has one."""
+    stream = sys.stderr
+    (stream.file if isinstance(stream, _Both) else stream).write(text)
+
+
 class _Both:
     """A terminal's stream that is written to a file too, but for the steps of progress bars."""
 
     def __init__(self, terminal: TextIO, file: TextIO) -> None:
-        self._terminal, self._file = terminal, file
+        self._terminal, self.file = terminal, file
 
     def write(self, text: str) -> int:
         """As streams do."""
         if "\r" not in text:
-            self._file.write(text)
+            self.file.write(text)
         return self._terminal.write(text)
 
     def flush(self) -> None:
         """As streams do."""
-        self._file.flush()
+        self.file.flush()
         self._terminal.flush()
 
     def __getattr__(self, name: str) -> object:

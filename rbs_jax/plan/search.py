@@ -1,7 +1,6 @@
 """What a plan compiles: the experiment as a pod's chips could run it."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rbs_jax.sharding import MeshConfig
 from rbs_jax.storage import exists
 from rbs_jax.train.fit import area, tiles
 from rbs_jax.train.models import NOT_SIZES, folder_of, with_sizes
+from rbs_jax.train.topology import factors
 
 
 def sized(experiment: Experiment) -> Experiment:
@@ -81,26 +81,19 @@ def candidates(experiment: Experiment, pod: Pod) -> list[Experiment]:
     """
     found = [
         (data * tensor, tensor, spread)
-        for data, fsdp, tensor in _factors(pod.chips)
+        for data, fsdp, tensor in factors(pod.chips)
         if data % pod.slices == 0
         and (spread := _on(experiment, MeshConfig(data, fsdp, tensor))) is not None
     ]
-    found.sort(key=lambda entry: (entry[2].mesh != experiment.mesh, *entry[:2]))
+    found.sort(key=lambda entry: (entry[2].mesh.sizes != experiment.mesh.sizes, *entry[:2]))
     return [spread for *_, spread in found]
-
-
-def _factors(chips: int) -> Iterator[tuple[int, int, int]]:
-    divisors = [number for number in range(1, chips + 1) if chips % number == 0]
-    for data in divisors:
-        for tensor in divisors:
-            if chips % (data * tensor) == 0:
-                yield data, chips // (data * tensor), tensor
 
 
 def _on(experiment: Experiment, mesh: MeshConfig) -> Experiment | None:
     """The experiment on a mesh; None where it does not divide."""
-    rounds = -(-experiment.grid.grids_per_step // mesh.data)
-    grid = dataclasses.replace(experiment.grid, grids_per_step=rounds * mesh.data)
+    data = mesh.sizes.data
+    rounds = -(-experiment.grid.grids_per_step // data)
+    grid = dataclasses.replace(experiment.grid, grids_per_step=rounds * data)
     try:
         return dataclasses.replace(experiment, mesh=mesh, grid=grid)
     except UserError:
@@ -126,7 +119,7 @@ def thriftier(experiment: Experiment, needed: int | None, usable: float) -> Expe
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """What a plan chooses, by the fields' names."""
-    mesh, grid, tile = experiment.mesh, experiment.grid, experiment.tile
+    mesh, grid, tile = experiment.mesh.sizes, experiment.grid, experiment.tile
     chosen = {
         "mesh.data": mesh.data,
         "mesh.fsdp": mesh.fsdp,

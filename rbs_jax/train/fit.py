@@ -1,6 +1,5 @@
 """The largest tile whose step fits the memory that is free, found by compiling."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -47,7 +46,7 @@ def fit(
     """
     if experiment.tile != TileConfig():
         return Fitted(experiment.tile, step_of(experiment.tile).lower(state, batch).compile())
-    on_this_host = math.prod(dataclasses.astuple(experiment.mesh)) // jax.process_count()
+    on_this_host = math.prod(experiment.mesh.sizes) // jax.process_count()
     free = min(all_say(free_memory(on_this_host)))  # every host is to find the same tile
     measured: tuple[int, int] | None = None
     for tile in tiles(experiment, jax.devices()[0].platform == "cpu"):
@@ -102,10 +101,11 @@ def tiles(experiment: Experiment, on_cpu: bool) -> Iterator[TileConfig]:
     A language model's rows are blocks, taken to be as long as the config's prefix and suffix.
     """
     suffixes: int | None = experiment.grid.prefixes
-    tokens, least = experiment.grid.prefixes * experiment.split.suffix_length, experiment.mesh.fsdp
+    mesh, tokens = experiment.mesh.sizes, experiment.grid.prefixes * experiment.split.suffix_length
+    least = mesh.fsdp
     if experiment.kind is LanguageModel:
         suffixes, tokens = None, experiment.split.tokens_used
-    tokens_a_row = tokens * experiment.grid.grids_per_step // experiment.mesh.data // least
+    tokens_a_row = tokens * experiment.grid.grids_per_step // mesh.data // least
     for rows in _divisors(experiment.prefixes_per_update):
         slow = on_cpu and rows > least and rows * tokens_a_row > CPU_TOKENS
         if rows % least == 0 and not slow:

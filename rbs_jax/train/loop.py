@@ -41,6 +41,7 @@ from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
 from rbs_jax.train.tile import TileConfig
+from rbs_jax.train.topology import with_mesh
 
 MAY_CHANGE = (
     *(f"train.{name}" for name in ("log_every", "checkpoint_every", "checkpoint_minutes", "keep")),
@@ -68,6 +69,7 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
       Preempted: SIGTERM came, and the state is saved.
     """
     experiment = with_sizes(experiment, str(out))
+    experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
     train_on, fingerprint, corpora = open_corpora(experiment)
     stream = _stream(experiment, train_on)
