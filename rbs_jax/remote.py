@@ -94,8 +94,8 @@ def bound_all_clients(path: str) -> None:
     """
     if is_remote(path):
         protocol = path.partition("://")[0]
-        if protocol not in ("gs", "s3"):
-            raise UserError(f"{path}: a run lies on a disk or in a bucket (gs://, s3://)")
+        if protocol != "gs":
+            raise UserError(f"{path}: a run lies on a disk or in a bucket of Google's, gs://")
         fsspec.config.conf[protocol] = _settings(protocol)
 
 

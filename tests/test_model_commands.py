@@ -9,6 +9,7 @@ import pytest
 from rbs_jax.cli import main
 from rbs_jax.data.tokens import train_tokens
 from rbs_jax.experiment import load_experiment
+from rbs_jax.hosts import together
 from rbs_jax.model.kinds import fresh
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
@@ -110,6 +111,29 @@ def test_an_evaluation_by_url_is_that_on_disk(places, capsys):
     assert "run: holds a run with a result of its own" in capsys.readouterr().err
 
 
+def test_process_0_alone_writes(places, monkeypatch, tmp_path):
+    disk = places[0]
+    for module in ("score.files", "eval.heldout"):
+        monkeypatch.setattr(f"rbs_jax.{module}.is_first", lambda: False)
+    assert main(["score", f"{disk}/run", f"{disk}/in.jsonl", "--out", f"{tmp_path}/out"]) == 0
+    evaluated = ["eval", f"{disk}/run", "heldout", "--data", f"{disk}/corpus"]
+    assert main([*evaluated, "--out", f"{tmp_path}/eval"]) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_read_other_lines_are_told(places, monkeypatch, capsys, tmp_path):
+    disk, out = places[0], tmp_path / "out"
+    monkeypatch.setattr(together, "all_say", lambda value: [value, value, "other"])
+    assert main(["score", f"{disk}/run", f"{disk}/in.jsonl", "--out", str(out)]) == 2
+    said = "in.jsonl: up to line 5: is not the same for process 2 as for process 0"
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    evaluated = ["eval", f"{disk}/run", "heldout", "--data", f"{disk}/corpus"]
+    assert main([*evaluated, "--out", str(out)]) == 2
+    said = f"{disk}/corpus: is not the same for process 2 as for process 0"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["hf", "orbax"])
 def test_a_model_in_a_bucket_is_exported_as_from_disk(places, tmp_path, form):
     disk, bucket = places
@@ -138,9 +162,8 @@ def test_what_writes_to_this_machine_takes_no_url(places, monkeypatch, capsys, c
     assert not (places[0] / "gs:").exists()
 
 
-def test_a_run_lies_on_disk_or_in_a_bucket(places, monkeypatch, capsys):
-    disk = places[0]
-    monkeypatch.chdir(disk)
-    out = f"file://{disk}/other"
+@pytest.mark.parametrize("out", ["file:///other", "s3://bucket/run", "gcs://bucket/run"])
+def test_a_run_lies_where_orbax_can_write(places, monkeypatch, capsys, out):
+    monkeypatch.chdir(places[0])
     assert main(["train", "tiny.py", "--data.train", "corpus", "--out", out]) == 2
-    assert f"{out}: a run lies on a disk or in a bucket" in capsys.readouterr().err
+    assert f"{out}: a run lies on a disk or in a bucket of Google's" in capsys.readouterr().err

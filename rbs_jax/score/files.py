@@ -86,7 +86,7 @@ def _read_alike(file: str) -> Iterator[list[Record]]:
     """
     for records in chain(in_batches(read_jsonl(file), LINES), [[]]):
         digest = zlib.crc32(json.dumps([record.fields for record in records]).encode())
-        upto = f"up to {records[-1].where}" if records else "where its last line stands"
+        upto = f"up to line {records[-1].where.rpartition(':')[2]}" if records else "where it ends"
         refuse_unlike(digest, f"{file}: {upto}")
         if records:
             yield records

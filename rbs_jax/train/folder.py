@@ -81,7 +81,7 @@ class RunFolder:
             return
         with self._sending:
             for path in sorted(self.local.rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.suffix != ".partial":
                     stat = path.stat()
                     state = (stat.st_mtime_ns, stat.st_size)
                     if self._sent.get(path) != state:
