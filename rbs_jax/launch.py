@@ -10,15 +10,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rbs_jax.hosts.flags import set_flags
+
 TOGETHER = ("train", "score", "eval")
 """Commands that every process works on. The others run in process 0 alone, on its host's CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """How the processes of a pod find each other; on Cloud TPU, GKE and SLURM by themselves.
+    """Any command of rbs, behind these options, on every host of a pod.
 
-    Every process of the pod is started with the same options, but for `process`.
+    On Cloud TPU, GKE and SLURM the processes find each other by themselves. Every process is
+    started with the same options, but for `process`.
     """
 
     coordinator: str | None = None
@@ -112,6 +115,7 @@ def options_before(args: Sequence[str]) -> int:
 
 def _prepare(launch: Launch) -> None:
     """Settings that hold only if they are made before jax starts its backend."""
+    set_flags(os.environ)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no news of the network from C++
     import jax
 

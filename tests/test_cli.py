@@ -10,6 +10,7 @@ from rbs_jax.cli import COMMANDS, main, parse
 from rbs_jax.data.manifest import read_manifest
 from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.tokens import train_tokens
+from rbs_jax.errors import Preempted
 from rbs_jax.experiment import load_experiment
 from rbs_jax.model.kinds import fresh
 from rbs_jax.sharding import make_mesh
@@ -503,3 +504,20 @@ def test_a_recipe_s_file_with_a_wrong_value_is_named(folder, value, said):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert said in line
+
+
+def test_a_run_that_was_asked_to_leave_ends_with_a_status_of_its_own(monkeypatch, capsys):
+    def leave(self):
+        raise Preempted("asked to leave, saved step 7 in runs/a")
+
+    monkeypatch.setattr("rbs_jax.commands.Inspect.run", leave)
+    assert main(["inspect", "corpus"]) == 75
+    said = "rbs: asked to leave, saved step 7 in runs/a; the same command goes on\n"
+    assert capsys.readouterr().err == said
+
+
+def test_who_calls_it_may_take_a_mistake_in_hand(capsys):
+    told = []
+    assert main(["nothing"], refuse=lambda reason: told.append(reason) or 9) == 9
+    assert "no command 'nothing'" in told[0]
+    assert capsys.readouterr().err == ""

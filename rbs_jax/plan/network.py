@@ -4,7 +4,7 @@ import math
 import re
 from typing import NamedTuple
 
-from rbs_jax.plan.hlo import Instruction, Program, Run, Value, runs
+from rbs_jax.plan.hlo import Program, Run, Value, runs
 
 SHARES = {
     "all-gather": lambda peers: peers - 1,
@@ -16,6 +16,9 @@ SHARES = {
 """Of a device's operand, what it must send, at least, among so many devices."""
 PAIRWISE = ("collective-permute", "collective-broadcast")
 """What sends the whole operand, once."""
+SCATTERED = "all-reduce-scatter"
+"""A TPU's fusion of an all-reduce with the slice that a chip keeps is called so: the rest is never
+sent (its emitter is AllReduceScatterFusion)."""
 BETWEEN = "slices "
 """Stands before the kinds of what goes from slice to slice."""
 
@@ -37,7 +40,7 @@ def collectives(program: Program, slices: int = 1) -> dict[str, Traffic]:
     found: dict[str, Traffic] = {}
     begun = set()
     for run in runs(program):
-        kind, share = _sent(run.instruction, slices)
+        kind, share = _sent(run, slices)
         if kind is None or not share:
             continue
         if (chain := _chain(run)) is not None and chain in begun:
@@ -61,9 +64,12 @@ def _operands(run: Run) -> list[Value]:
     ]
 
 
-def _sent(instruction: Instruction, slices: int) -> tuple[str | None, int | float]:
+def _sent(run: Run, slices: int) -> tuple[str | None, int | float]:
     """The kind of a collective, and what part of its operand a chip sends; else no kind."""
+    instruction = run.instruction
     kind = instruction.opcode.removesuffix("-start")
+    if kind == "all-reduce" and run.computation.name.startswith(SCATTERED):
+        kind = "reduce-scatter"
     if kind in PAIRWISE:
         return kind, 1
     if kind in SHARES:

@@ -4,13 +4,15 @@ Every process saves and reads its own part. What a checkpoint says of itself, an
 are, is read by process 0 and told to all.
 """
 
+import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
@@ -47,6 +49,7 @@ class Checkpoints:
         kept = [policies.LatestN(n=keep), policies.BestN(get_metric_fn=measured, n=1)]
         self._folder = epath.Path(out) / CHECKPOINTS  # as the user has named it
         self._place = self._folder if is_remote(str(out)) else self._folder.absolute()
+        self._set_aside(first_says(self._garbled))
         self._manager = ocp.CheckpointManager(
             self._place,
             item_names=ITEMS[:-1],  # the manager keeps the metrics itself
@@ -75,6 +78,7 @@ class Checkpoints:
           config: the whole experiment.
           metrics: held-out figures of the state, empty where it was not measured.
         """
+        checksums = {"params": checksum(state.model), "opt": checksum(tuple(state[1:]))}
         with saving(self._folder):
             taken = self._manager.save(
                 step,
@@ -82,7 +86,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.model),
                     opt=ocp.args.StandardSave(tuple(state[1:])),
-                    data=ocp.args.JsonSave(data),
+                    data=ocp.args.JsonSave(data | {"checksums": checksums}),
                     config=ocp.args.JsonSave(to_json(config)),
                 ),
             )
@@ -143,10 +147,12 @@ class Checkpoints:
             except (UserError, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # no fault of the checkpoint
             except Exception as error:  # libraries raise errors of many kinds for a damaged file
-                why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                why = _one_line(error)
             problems = [said for said in all_say(why) if said is not None]
             if not problems:
-                self._set_aside(broken)
+                self._set_aside([*broken.items()])
+                if broken:
+                    self._manager.reload()
                 return step, found  # type: ignore[return-value]
             broken[step] = problems[0]
         if not steps:
@@ -156,20 +162,28 @@ class Checkpoints:
             f"{broken[steps[-1]]}; give another --out to start anew"
         )
 
-    def _set_aside(self, broken: dict[int, str]) -> None:
-        for step, why in broken.items():
-            place = self._folder.parent / BROKEN / str(step)
+    def _garbled(self) -> list[tuple[int, str]]:
+        """Checkpoints whose metrics, which the manager reads at once, are no JSON; and why."""
+        found = []
+        for path in self._place.glob("[0-9]*/metrics/metrics"):
+            try:
+                json.loads(path.read_text())
+            except ValueError as error:
+                found.append((int(path.parent.parent.name), _one_line(error)))
+        return found
+
+    def _set_aside(self, broken: Sequence[tuple[int, str]]) -> None:
+        for step, why in broken:
+            place = self._place.parent / BROKEN / str(step)
             if is_first():
                 remove(str(place))
-                move_folder(str(self._folder / str(step)), str(place))
+                move_folder(str(self._place / str(step)), str(place))
             print(
                 f"rbs: {self._folder / str(step)}: this checkpoint cannot be read ({why}); it is "
-                f"set aside as {place}, and the one before it used",
+                f"set aside in {self._folder.parent / BROKEN}, and the one before it used",
                 file=sys.stderr,
             )
-        if broken:
-            wait_for_all()
-            self._manager.reload()
+        wait_for_all()
 
     # Handlers, since what the manager restores through makes every process wait for all others:
     # one that meets a damaged file would leave them waiting.
@@ -180,7 +194,11 @@ class Checkpoints:
     def _arrays(self, step: int, item: str, like: Any) -> Any:
         handler = ocp.StandardCheckpointHandler()
         place = self._place / str(step) / item
-        return handler.restore(place, args=ocp.args.StandardRestore(like))
+        found = handler.restore(place, args=ocp.args.StandardRestore(like))
+        saved = self.notes(step)[0].get("checksums", {})
+        if checksum(found) != saved.get(item, checksum(found)):  # older ones have none
+            raise ValueError(f"{item} has other values than were saved")
+        return found
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
@@ -210,3 +228,24 @@ class Checkpoints:
             return
         with saving(self._folder):
             self._manager.close()
+
+
+@jax.jit
+def _sum_of_bits(tree: Any) -> jax.Array:
+    def bits(x: jax.Array) -> jax.Array:
+        kind = {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+        return jax.lax.bitcast_convert_type(x, kind).sum(dtype=jnp.uint32)
+
+    return sum(map(bits, jax.tree.leaves(tree)), jnp.uint32(0))
+
+
+def checksum(tree: Any) -> int:
+    """The sum of all arrays' bits, as integers modulo 2^32: the same on every mesh.
+
+    What the files of a checkpoint cannot tell by themselves: a bit that has changed.
+    """
+    return int(_sum_of_bits(tree))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -105,6 +105,26 @@ def test_a_collective_in_several_fusions_counts_once():
     assert collectives(on_tpu("\n".join(lines), *bare)) == {"all-gather": Traffic(3, 9 * 1024)}
 
 
+@pytest.mark.parametrize(
+    ("called", "kind", "sent"),
+    [("all-reduce-scatter.2", "reduce-scatter", 6), ("f", "all-reduce", 12)],
+)
+def test_a_tpus_all_reduce_with_a_slice_sends_as_a_reduce_scatter(called, kind, sent):
+    fused = f"""
+%{called} (p: f32[16,128]) -> f32[4,128] {{
+  %p = f32[16,128]{{1,0:T(8,128)S(1)}} parameter(0)
+  %sum = f32[16,128]{{1,0:T(8,128)}} all-reduce(%p), channel_id=1, replica_groups={{{{0,1,2,3}}}}
+  %i = u32[] partition-id()
+  %zero = u32[] constant(0)
+  ROOT %s = f32[4,128]{{1,0:T(8,128)S(1)}} dynamic-slice(%sum, %i, %zero)
+}}"""
+    lines = (
+        "%x = f32[16,128]{1,0:T(8,128)S(1)} parameter(0)\n"
+        f"%y = f32[4,128]{{1,0:T(8,128)S(1)}} fusion(%x), kind=kCustom, calls=%{called}"
+    )
+    assert collectives(on_tpu(lines, fused)) == {kind: Traffic(1, sent * 1024)}
+
+
 def test_what_goes_between_slices_is_counted_apart():
     program = on_tpu(
         "%x = f32[1,4,128]{2,1,0:T(4,128)} parameter(0)\n%t = token[] after-all()\n"

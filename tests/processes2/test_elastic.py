@@ -2,10 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
+import jax
+import numpy as np
 import pytest
 
-from tests.processes2.pods import KILL, SOON, timeless
+from launch.local_pod import free_port
+from tests.processes2.batches import STEPS, stream
+from tests.processes2.pods import KILL, LONG, SOON, timeless
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +55,23 @@ def test_every_process_has_its_log_and_process_0_alone_writes(pods):
         assert "rbs train tiny.py" in log
     steps = [record["step"] for record in timeless(pods.folder / "logs-of-two")]
     assert steps == [1, 2]
+
+
+@pytest.mark.parametrize(("processes", "data", "fsdp"), [(2, 1, 4), (2, 4, 1), (4, 2, 2)])
+def test_the_devices_of_all_processes_hold_the_batches_of_one_bit_for_bit(
+    pods, processes, data, fsdp
+):
+    out, address = f"batches-{processes}-{data}.npz", f"127.0.0.1:{free_port()}"
+    start = [sys.executable, "-m", "tests.processes2.batches", address, processes]
+    running = [
+        subprocess.Popen([str(arg) for arg in (*start, index, data, fsdp, out)])
+        for index in range(processes)
+    ]
+    assert [process.wait(LONG) for process in running] == [0] * processes
+    found = np.load(out)
+    for step in STEPS:
+        for number, leaf in enumerate(jax.tree.leaves(stream().batch(step))):
+            np.testing.assert_array_equal(found[f"{step}-{number}"], leaf)
 
 
 @pytest.fixture(scope="module")

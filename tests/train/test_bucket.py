@@ -102,7 +102,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside(gs, experiment, on_disk, tmp_p
     train(experiment, f"{gs.url}/run")
     said = capsys.readouterr()
     assert f"{gs.url}/run/checkpoints/4: this checkpoint cannot be read" in said.err
-    assert f"set aside as {gs.url}/run/broken_checkpoints/4, and the one before it" in said.err
+    assert f"set aside in {gs.url}/run/broken_checkpoints, and the one before it" in said.err
     assert "resuming at step 2\n" in said.out
     assert all(key.replace("checkpoints", "broken_checkpoints") in gs.names() for key in damaged)
     assert records(gs, "run", tmp_path / "copy") == timeless(on_disk[0])

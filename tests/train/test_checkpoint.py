@@ -2,6 +2,7 @@ import dataclasses
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, make_optimizer
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.checkpoint import Checkpoints, checksum
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.models import find_model, load_model
 from rbs_jax.train.state import abstract, init_state
@@ -49,7 +50,7 @@ def test_restored_on_another_mesh_it_is_bitwise_the_same(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
     query = got.model.trunk.blocks.attention.query[...]
     assert query.sharding.mesh.shape == second.shape
-    assert data == {"next_step": 2}
+    assert data["next_step"] == 2
     assert config["seed"] == 5
 
 
@@ -127,3 +128,97 @@ def test_no_run_and_no_checkpoint_are_told_apart(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no whole checkpoint"):
         find_model(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    """A run of 2 steps, both saved, and its state after each."""
+    folder, states = tmp_path_factory.mktemp("run"), {}
+    mesh = make_mesh(MeshConfig())
+    with jax.set_mesh(mesh), Checkpoints(folder, keep=9) as checkpoints:
+        trained(mesh, 2, checkpoints)
+        checkpoints.wait()
+        for step in (1, 2):
+            states[step] = jax.device_get(checkpoints.restore(step, jax.jit(init)()))
+    return folder, states
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    garbled = bytearray(path.read_bytes())
+    garbled[len(garbled) // 2] ^= 0xFF
+    path.write_bytes(bytes(garbled))
+
+
+def newest_of(folder):
+    with Checkpoints(folder, keep=9) as checkpoints:
+        like = jax.jit(init)()
+
+        def read(step):
+            checkpoints.notes(step)
+            return checkpoints.restore(step, like)
+
+        step, state = checkpoints.newest_readable(read)
+        return step, jax.device_get(state), checkpoints.steps()
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, flip, lambda path: path.unlink()], ids=["cut", "bit", "gone"]
+)
+def test_whatever_file_is_damaged_the_state_is_a_saved_one(
+    two_checkpoints, tmp_path, mesh, damage, capsys
+):
+    """Some files repeat what others hold; without any other the checkpoint before is used."""
+    folder, states = two_checkpoints
+    files = sorted(path.relative_to(folder) for path in (folder / "checkpoints/2").rglob("*"))
+    used = []
+    for file in files:
+        if not (folder / file).is_file():
+            continue
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        shutil.copytree(folder, tmp_path / "run")
+        damage(tmp_path / "run" / file)
+        step, state, left = newest_of(tmp_path / "run")
+        jax.tree.map(np.testing.assert_array_equal, state, states[step])
+        said = capsys.readouterr().err
+        if step == 1 and "/2/params/" in f"/{file}":
+            assert f"{tmp_path / 'run/checkpoints/2'}: this checkpoint cannot be read" in said
+            assert left == [1]
+            assert (tmp_path / "run/broken_checkpoints/2").is_dir()
+        used.append(step)
+    assert {1, 2} == set(used)
+
+
+def test_where_no_checkpoint_can_be_read_all_stay(two_checkpoints, tmp_path, mesh):
+    folder, _ = two_checkpoints
+    shutil.copytree(folder, tmp_path / "run")
+    for step in (1, 2):
+        cut(tmp_path / f"run/checkpoints/{step}/params/manifest.ocdbt")
+    with pytest.raises(UserError, match=r"none of the checkpoints 1, 2 can be read: .*start anew"):
+        newest_of(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["1", "2"]
+
+
+def test_a_want_of_memory_is_not_taken_for_damage(two_checkpoints):
+    def read(step):
+        raise MemoryError
+
+    with Checkpoints(two_checkpoints[0], keep=9) as checkpoints:
+        with pytest.raises(MemoryError):
+            checkpoints.newest_readable(read)
+        assert checkpoints.steps() == [1, 2]
+
+
+def test_the_checksum_is_that_of_the_bits_on_any_mesh():
+    one, eight = make_mesh(MeshConfig()), make_mesh(MeshConfig(2, 2, 2))
+    sums = []
+    for mesh in (one, eight):
+        with jax.set_mesh(mesh):
+            sums.append(checksum(jax.jit(init)()))
+    assert sums[0] == sums[1]
+    halves = np.array([1.5, -2.0], "bfloat16"), np.array([3, -1], np.int32)
+    expected = sum(int(x.view(f"u{x.itemsize}").astype(np.uint64).sum()) for x in halves)
+    assert checksum(jax.tree.map(jnp.asarray, halves)) == expected % 2**32

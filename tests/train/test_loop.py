@@ -15,8 +15,9 @@ from rbs_jax.data.corpus import write_corpus
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import GridStream
 from rbs_jax.data.tokens import load_tokens
-from rbs_jax.errors import UserError
+from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import DataConfig, TrainConfig, from_json, to_json
+from rbs_jax.hosts.notice import Notice
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
 from rbs_jax.train import fit as fitting
@@ -375,3 +376,37 @@ def test_another_test_corpus_gets_untrained_figures_of_its_own(experiment, tmp_p
 def test_going_back_to_fewer_steps_is_refused(unbroken, experiment):
     with pytest.raises(UserError, match=r"6 steps already, train\.steps is 4"):
         train(with_steps(experiment, 4), unbroken[0])
+
+
+def test_sigterm_saves_where_the_run_stands_and_the_same_call_goes_on(
+    unbroken, experiment, tmp_path, monkeypatch
+):
+    often = dataclasses.replace(
+        experiment, train=dataclasses.replace(experiment.train, checkpoint_every=100)
+    )
+    reached = Notice.reached
+
+    def and_ask(self, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return reached(self, step)
+
+    monkeypatch.setattr(Notice, "reached", and_ask)
+    with pytest.raises(Preempted, match=rf"saved step 3 in {tmp_path / 'run'}"):
+        train(often, tmp_path / "run")
+    monkeypatch.undo()
+    with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+        assert checkpoints.steps() == [3]
+    train(often, tmp_path / "run")
+    assert timeless(tmp_path / "run") == timeless(unbroken[0])
+
+
+def test_checkpoints_come_by_minutes_too(experiment, tmp_path):
+    minutes = dataclasses.replace(
+        experiment.train, checkpoint_every=100, checkpoint_minutes=1e-9, log_every=2, keep=9
+    )
+    train(dataclasses.replace(experiment, train=minutes), tmp_path / "run")
+    with Checkpoints(tmp_path / "run", keep=9) as checkpoints:
+        assert checkpoints.steps() == [2, 4, 6]
+    with pytest.raises(UserError, match=r"checkpoint_minutes is 0.0, it must be above 0"):
+        TrainConfig(checkpoint_minutes=0.0)
