@@ -102,7 +102,7 @@ def main(args: Sequence[str]) -> int:
         except KeyboardInterrupt:  # which the terminal has sent to all of them
             return wait(processes) or 128 + signal.SIGINT
         if status in (0, MISTAKE) or not left:
-            return status if status > 0 else 128 - status
+            return 128 - status if status < 0 else status
         print(f"local_pod: ended with status {status}, starting again", flush=True)
     raise AssertionError
 

@@ -87,7 +87,11 @@ def parse(args: Sequence[str]) -> Command:
     if name == "prepare" and config is not None:
         recipe = load_value(config, "recipe", Recipe)
         default = COMMANDS[name]((str(config),), recipe=recipe)
-    return parsed(COMMANDS[name], _glued(rest, "--beam"), f"rbs {name}", default)
+    command = parsed(COMMANDS[name], _glued(rest, "--beam"), f"rbs {name}", default)
+    for field, value in vars(command).items():
+        if isinstance(value, Path) and str(value).partition("/")[0].endswith(":"):
+            raise UserError(f"rbs {name}: {field} must be a path of this machine, not a URL")
+    return command
 
 
 def parsed(kind: type[Fields], args: Sequence[str], prog: str, default: Any = None) -> Fields:

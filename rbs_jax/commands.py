@@ -1,10 +1,12 @@
-"""The subcommands of `rbs`: one a class, each calling one function."""
+"""The subcommands of `rbs`: one a class, each calling one function.
+
+Those that take a MODEL stand in `model_commands`.
+"""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import tyro
 from tyro.conf import Positional
@@ -14,6 +16,7 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.model_commands import Check, Eval, Export, Score
 
 
 @runtime_checkable
@@ -159,105 +162,6 @@ class Plan:
         if self.out is not None:
             write_json(self.out, {"config": str(self.config), **found})
         return None if found["fits"] else 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Reward every response of a .jsonl file."""
-
-    model: Positional[str]
-    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
-    Hugging Face folder."""
-    file: Positional[Path]
-    """Lines of {"prompt": str, "responses": [str, ...]}; a prompt may be a list of
-    {"role": str, "content": str}."""
-    out: Path
-    """The same lines with "scores": a number for each response, null for one beyond the context."""
-    form: Literal["plain", "chat", "human_assistant"] | None = None
-    """How prompt and response become one text; None as in training."""
-    close: bool | None = None
-    """Whether what ends the response's turn is part of the text; None as in training."""
-
-    def run(self) -> None:
-        from rbs_jax.score.files import score_file
-
-        print(json.dumps(score_file(self.model, self.file, self.out, self.form, self.close)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Eval:
-    """Measure a model on a suite, beside its controls."""
-
-    model: Positional[str]
-    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
-    Hugging Face folder."""
-    suite: Positional[Literal["heldout"]]
-    """heldout: true continuations against others, on a corpus."""
-    data: str
-    """The suite's data; for heldout a corpus, by folder or URL."""
-    out: Path
-    """Folder for result.json."""
-    language_model: str | None = None
-    """A language MODEL whose likelihoods are a control beside the others."""
-
-    def run(self) -> None:
-        from rbs_jax.eval.heldout import evaluate
-        from rbs_jax.eval.report import heldout_table
-
-        result = evaluate(self.model, self.data, self.out, self.language_model)["heldout"]
-        print(heldout_table(result["test"], result["untrained"], result["controls"]))
-        print(f"{self.out / 'result.json'}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write a model as transformers and vLLM load it, or as plain orbax does."""
-
-    model: Positional[str]
-    """A run's folder, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init; or a
-    Hugging Face folder."""
-    out: Positional[Path]
-    """The folder to write; must not exist."""
-    format: Literal["hf", "orbax"] = "hf"
-    """hf: config.json, safetensors, tokenizer, chat template and model card; orbax: the float32
-    parameters as one item, and config.json."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the hf tensors; parameters are float32 here, so anything else rounds them."""
-    check: bool = False
-    """Score the same texts here and in transformers afterwards, as rbs check does (hf alone)."""
-
-    def run(self) -> int | None:
-        from rbs_jax.export.folder import export
-
-        if self.check and self.format != "hf":
-            raise UserError("--check compares with transformers: give --format hf")
-        print(json.dumps(export(self.model, self.out, self.format, self.dtype)))
-        return Check(self.model, self.out).run() if self.check else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """Score the same texts here and in transformers; exit status 1 if they differ."""
-
-    model: Positional[str]
-    """A MODEL: a run's folder as in rbs score, or a Hugging Face folder."""
-    folder: Positional[Path]
-    """A Hugging Face folder: what rbs export wrote of the model, or where it comes from."""
-    tolerance: float | None = None
-    """Largest difference of two scores [reward]; None for 1e-4 with float32 tensors, 0.02 with
-    float16, 0.1 with bfloat16."""
-
-    def run(self) -> int | None:
-        from rbs_jax.export.check import check
-
-        result = check(self.model, self.folder, self.tolerance)
-        print(json.dumps(result))
-        if result["within"]:
-            return None
-        said = "" if result["same_ids"] else "transformers makes other ids of the same texts; "
-        said += f"scores differ by up to {result['largest_difference']:.2g}, "
-        print(f"rbs: {said}tolerance {result['tolerance']:.2g}", file=sys.stderr)
-        return 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,4 +116,9 @@ def refuse_unwritable(path: Path) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """An indented JSON file, whole or not at all."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: dict[str, Any]) -> str:
+    """What an indented JSON file holds."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

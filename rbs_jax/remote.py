@@ -86,6 +86,19 @@ def _settings(protocol: str) -> dict[str, Any]:
     return settings | fsspec.config.conf.get(protocol, {})
 
 
+def bound_all_clients(path: str) -> None:
+    """Have orbax, which opens a run's URL itself, give up in time too.
+
+    Raises:
+      UserError: orbax knows no such URLs.
+    """
+    if is_remote(path):
+        protocol = path.partition("://")[0]
+        if protocol != "gs":
+            raise UserError(f"{path}: a run lies on a disk or in a bucket of Google's, gs://")
+        fsspec.config.conf[protocol] = _settings(protocol)
+
+
 def open_remote(url: str, size: int) -> BinaryIO:
     """A remote file of a known size [bytes], to read and to seek in, fetched block by block.
 

@@ -4,9 +4,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rbs_jax.files import make_folder, writing
 from rbs_jax.remote import filesystem, is_remote, open_remote, retried
 
 
@@ -141,6 +143,33 @@ def put_text(text: str, to: str) -> None:
         put(file, to)
 
 
+@contextmanager
+def whole_file(to: str) -> Iterator[Path]:
+    """A local file to write, which takes its place at a path or URL once all is written.
+
+    Raises:
+      UserError: it cannot be written there; as far as that can be known, before the work.
+    """
+    beside = f"{to}.partial"
+    if is_remote(to):
+        with writing(to), tempfile.TemporaryDirectory() as folder:
+            put_text("", beside)
+            remove(beside)
+            local = Path(folder) / "file"
+            yield local
+            upload(local, to)
+        return
+    local = Path(beside)
+    make_folder(local.parent)
+    with writing(to):
+        try:
+            local.touch()
+            yield local
+            local.replace(to)
+        finally:
+            local.unlink(missing_ok=True)
+
+
 def remove(folder: str) -> None:
     """Delete a folder with all it holds, if it is there.
 
@@ -152,6 +181,21 @@ def remove(folder: str) -> None:
         retried(folder, lambda: fs.rm(name, recursive=True))
     except FileNotFoundError:  # also where a first try did it, and only its answer was lost
         return
+
+
+def move_folder(folder: str, to: str) -> None:
+    """Give a folder another name, on the same disk or in the same bucket.
+
+    Raises:
+      OSError: it is not there, or cannot be moved.
+    """
+    if is_remote(folder):
+        (fs, name), target = filesystem(folder), filesystem(to)[1]
+        for file in retried(folder, lambda: fs.find(name)):
+            retried(folder, partial(fs.mv, file, target + file.removeprefix(name)))
+    else:
+        Path(to).parent.mkdir(parents=True, exist_ok=True)
+        Path(folder).rename(to)
 
 
 def names_in(folder: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A bucket of a real S3 server, inside the test's process, that can be made to fail."""
+"""Buckets of a real S3 server, inside the test's process, that can be made to fail."""
 
 import re
 import socket
@@ -17,16 +17,15 @@ REFUSALS = {
 
 
 class Server:
-    """S3 on a free port of this machine, until it is closed."""
+    """A WSGI application on a free port of this machine, until it is closed."""
 
-    def __init__(self):
-        self._s3 = DomainDispatcherApplication(create_backend_app)
+    def __init__(self, app):
+        self.app = app
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.port}"
-        self.client = None
         self.asked = []
         """Methods and paths of all requests so far."""
         self._faults = []
@@ -42,7 +41,7 @@ class Server:
                 fault.left -= 1
                 fault.done += 1
         if fault is None:
-            return self._s3(environ, start_response)
+            return self.app(environ, start_response)
         if fault.kind == "cut":
             return self._cut(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -54,7 +53,7 @@ class Server:
 
     def _cut(self, environ, start_response):
         """What was asked for is done, but half of the answer gets lost, with the connection."""
-        whole = b"".join(self._s3(environ, start_response))
+        whole = b"".join(self.app(environ, start_response))
         if len(whole) > 1:
             yield whole[: len(whole) // 2]
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -113,6 +112,10 @@ class Bucket:
     def get(self, key):
         return self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
 
+    def has(self, key, content):
+        """Whether an object is there and holds just this."""
+        return key in self.keys() and self.get(key) == content
+
     def keys(self):
         found = self._s3.list_objects_v2(Bucket=self.name).get("Contents", [])
         return [entry["Key"] for entry in found]
@@ -133,7 +136,7 @@ class Bucket:
 @contextmanager
 def serving(monkeypatch):
     """A server that s3:// leads to, in this process and in those that it starts."""
-    server = Server()
+    server = Server(DomainDispatcherApplication(create_backend_app))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")

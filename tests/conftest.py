@@ -21,6 +21,7 @@ PLATFORM = os.environ.get("RBS_TEST_ON", "cpu")
 QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 if PLATFORM == "cpu":  # before the backend starts; commands that tests start inherit it
     os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # which asks Google of each bucket
 jax.config.update("jax_platforms", PLATFORM)
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -63,3 +64,21 @@ def bucket(s3):
 
     yield Bucket(s3, f"bucket-{len(s3.asked)}")
     s3.mend()
+
+
+@pytest.fixture(scope="session")
+def google():
+    """A server of gs:// buckets, started by the first test that needs one."""
+    from tests.gcs import serving
+
+    with pytest.MonkeyPatch.context() as environment, serving(environment) as server:
+        yield server
+
+
+@pytest.fixture
+def gs(google):
+    """An empty gs:// bucket, whose URL any process of this test can open."""
+    from tests.gcs import Bucket
+
+    yield Bucket(google, f"bucket-{len(google.asked)}")
+    google.mend()

@@ -17,7 +17,7 @@ FLOORS = [
     {"workers", "beam"},
     {"experiment", "prepare", "unfinished", "train"},
     {"score", "eval", "export", "plan"},
-    {"quickstart", "commands", "cli", "launch", "__main__", "__init__"},
+    {"quickstart", "model_commands", "commands", "cli", "launch", "__main__", "__init__"},
 ]
 APART = {"data", "model", "objective"}
 

@@ -23,6 +23,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(remote, "PAUSE", 0.001)
     monkeypatch.setattr(remote, "SILENCE", 0.5)
     monkeypatch.setattr(remote, "BLOCK", 1000)
+    monkeypatch.setattr(fsspec.config, "conf", {"gs": {"token": "anon"}})
 
 
 @pytest.fixture
@@ -33,12 +34,12 @@ def no_second_try(monkeypatch):
     monkeypatch.setattr(remote, "time", SimpleNamespace(sleep=sleep))
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture(params=["disk", "bucket", "gs"])
 def folder(request, tmp_path):
     """The path or URL of a folder that is not there yet."""
     if request.param == "disk":
         return str(tmp_path / "folder")
-    return request.getfixturevalue("bucket").url + "/folder"
+    return request.getfixturevalue(request.param).url + "/folder"
 
 
 def local(tmp_path, data=DATA):
@@ -104,6 +105,32 @@ def test_lists_and_removes_folders(folder):
     storage.remove(folder)
     assert storage.names_in(folder) == []
     assert not storage.exists(folder)
+
+
+def test_moves_folders(folder):
+    for name in ["a", "under/c"]:
+        storage.put_text(name, f"{folder}/old/{name}")
+    storage.move_folder(f"{folder}/old", f"{folder}/aside/new")
+    assert storage.names_in(folder) == ["aside"]
+    assert storage.names_in(f"{folder}/aside/new") == ["a", "under"]
+    assert storage.read_text(f"{folder}/aside/new/under/c") == "under/c"
+
+
+def test_a_file_that_is_written_by_and_by_is_whole_or_not_there(folder):
+    def write(text):
+        with storage.whole_file(f"{folder}/file") as local:
+            local.write_text(text)
+            assert storage.read_text(f"{folder}/file") in (None, "first")
+            assert text != "second"
+
+    with pytest.raises(AssertionError):
+        write("second")
+    assert storage.names_in(folder) == []
+    write("first")
+    with pytest.raises(AssertionError):
+        write("second")
+    assert storage.names_in(folder) == ["file"]
+    assert storage.read_text(f"{folder}/file") == "first"
 
 
 @pytest.mark.parametrize("call", [read, storage.size_of])
@@ -342,7 +369,7 @@ def test_the_users_own_configuration_counts(monkeypatch):
 
 
 @pytest.fixture
-def google(monkeypatch, tmp_path):
+def no_google(monkeypatch, tmp_path):
     """An emulator that refuses every connection, and no credentials."""
     import gcsfs.retry
 
@@ -361,18 +388,18 @@ def google(monkeypatch, tmp_path):
     gcsfs.GCSFileSystem.clear_instance_cache()
 
 
-def test_google_is_asked_as_often_as_its_client_likes(google, caplog):
+def test_google_is_asked_as_often_as_its_client_likes(no_google, caplog):
     url = "gs://bucket/key"
     fs, name = remote.filesystem(url)
     assert (type(fs).__module__.partition(".")[0], name) == ("gcsfs", "bucket/key")
     with pytest.raises(remote.Unreachable, match=f"{url}: .*Connect call failed"):
         storage.size_of(url)
-    assert 1 <= len(google) <= 12
-    assert sum(google) < 80
+    assert 1 <= len(no_google) <= 12
+    assert sum(no_google) < 80
     assert not caplog.records
 
 
-def test_google_may_not_be_silent_for_ever(google, monkeypatch):
+def test_google_may_not_be_silent_for_ever(no_google, monkeypatch):
     monkeypatch.setattr(remote, "SILENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as never_answers:
         host = f"http://127.0.0.1:{never_answers.getsockname()[1]}"

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,14 +10,17 @@ from jax.sharding import Mesh
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.files import make_folder, write_json
+from rbs_jax.files import json_text, writing
+from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.sharding import mesh_for_scoring
+from rbs_jax.storage import exists, put_text, read_text
+from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.heldout import MEASURES, Figures, Heldout
 from rbs_jax.train.models import Found, find_model, load_model, start_model
 
 
-def evaluate(model: str, data: str, out: Path, language_model: str | None = None) -> dict[str, Any]:
+def evaluate(model: str, data: str, out: str, language_model: str | None = None) -> dict[str, Any]:
     """Measure a model on a corpus and write OUT/result.json.
 
     The headline `accuracy` is in-batch pair accuracy. A language model's rewards are
@@ -28,15 +30,16 @@ def evaluate(model: str, data: str, out: Path, language_model: str | None = None
     Args:
       model: a MODEL.
       data: a corpus, by folder or URL.
-      out: folder for the result.
+      out: folder for the result, a path or URL; of several processes, process 0 writes it.
       language_model: a MODEL whose likelihoods are a control; None for none.
 
     Raises:
       UserError: no such model or corpus, the corpus has another tokenizer, or `out`
         holds a result that is no evaluation's.
     """
-    _refuse_other_result(out)
+    first_says(lambda: _refuse_other_result(out))
     found, corpus = find_model(model), Corpus(data)
+    refuse_unlike(corpus.manifest.fingerprint, data)
     other = None if language_model is None else find_model(language_model)
     if other is not None and other.experiment.kind is not LanguageModel:
         raise UserError(f"--language-model {other}: is a reward model")
@@ -82,8 +85,10 @@ def evaluate(model: str, data: str, out: Path, language_model: str | None = None
             "controls": controls,
         },
     }
-    make_folder(out)
-    write_json(out / "result.json", result)
+    path = f"{out}/result.json"
+    if is_first():
+        with writing(path):
+            put_text(json_text(result), path)
     return result
 
 
@@ -105,12 +110,13 @@ def _untrained(found: Found, heldout: Heldout, mesh: Mesh) -> Figures | None:
     return heldout.figures(start, mesh)
 
 
-def _refuse_other_result(out: Path) -> None:
-    if (out / "checkpoints").is_dir():
+def _refuse_other_result(out: str) -> None:
+    if exists(f"{out}/{CHECKPOINTS}"):
         raise UserError(f"{out}: holds a run with a result of its own; give another --out")
-    path = out / "result.json"
+    path = f"{out}/result.json"
     try:
-        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"suite": None}
+        text = read_text(path)
+        there = {"suite": None} if text is None else json.loads(text)
     except ValueError:  # not JSON, nor then a result of ours
         there = None
     if not isinstance(there, dict) or "suite" not in there:

@@ -1,12 +1,14 @@
 """What an exported folder says of itself: where the model comes from and how it did."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rbs_jax.convert.write import Dtype
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, to_json
 from rbs_jax.model.reward import RewardModel
+from rbs_jax.storage import read_text
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.heldout import MEASURES
 from rbs_jax.train.models import RECORD, Found
@@ -32,10 +34,11 @@ def provenance(found: Found) -> dict[str, Any]:
     with Checkpoints(found.folder, keep=1) as checkpoints:
         said["data"] = checkpoints.notes(found.step)[0]
         said["metrics"] = checkpoints.metrics(found.step)
-    path = found.folder / "result.json"
-    if path.is_file():
+    path = f"{found.folder}/result.json"
+    text = read_text(path)
+    if text is not None:
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = json.loads(text)
             if str(result.get("checkpoint")).rpartition("@")[2] == str(found.step):
                 said["heldout"] = {
                     name: result[name] for name in ("test", "valid", "untrained", "controls")
@@ -47,7 +50,7 @@ def provenance(found: Found) -> dict[str, Any]:
 
 def _kept(found: Found) -> dict[str, Any]:
     """What an exported folder that is exported again says."""
-    path = found.folder / RECORD
+    path = Path(found.folder) / RECORD
     if found.step is not None or not path.is_file():
         return {}
     record = json.loads(path.read_text(encoding="utf-8"))

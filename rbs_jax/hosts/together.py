@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 # The service that jax.distributed starts has no public name; orbax and flax use it by this one.
 from jax._src.distributed import global_state
 
+from rbs_jax.errors import UserError
+
 Said = TypeVar("Said")
 PATIENCE = 3600
 """For what another process is to say [seconds]; one that failed ends all of them long before."""
@@ -69,6 +71,22 @@ def all_say(value: Said) -> list[Said]:
     key = f"rbs/all/{next(_turns)}"
     _say(f"{key}/{index()}", value)
     return [_hear(f"{key}/{other}") for other in range(number())]
+
+
+def refuse_unlike(value: Any, what: str) -> None:
+    """Processes that read differently would wait for each other for ever.
+
+    Args:
+      value: what this process has read, or a digest of it.
+      what: its name, for the message.
+
+    Raises:
+      UserError: a process has read something else than process 0.
+    """
+    said = all_say(value)
+    others = [at for at, other in enumerate(said) if other != said[0]]
+    if others:
+        raise UserError(f"{what}: is not the same for process {others[0]} as for process 0")
 
 
 def wait_for_all() -> None:

@@ -13,7 +13,9 @@ from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.plan.compile import Texts
 from rbs_jax.plan.pod import Pod
+from rbs_jax.remote import is_remote
 from rbs_jax.sharding import MeshConfig
+from rbs_jax.storage import exists
 from rbs_jax.train.fit import area, tiles
 from rbs_jax.train.models import NOT_SIZES, folder_of, with_sizes
 from rbs_jax.train.topology import factors
@@ -28,7 +30,7 @@ def sized(experiment: Experiment) -> Experiment:
       UserError: it gives none, or others than the model has.
     """
     init = experiment.model.init
-    if init is not None and folder_of(init).exists():
+    if init is not None and exists(folder_of(init)):
         experiment = with_sizes(experiment)
     elif init is not None and not _gives_sizes(experiment.model):
         raise UserError(
@@ -62,8 +64,8 @@ def texts_of(experiment: Experiment) -> tuple[Texts, list[str]]:
     if form == "plain":  # adds nothing
         return guess, []
     named = [*experiment.data.train, experiment.model.init or ""]
-    folders = [folder_of(name) for name in named if name]
-    found = next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
+    folders = [folder_of(name) for name in named if name and not is_remote(name)]
+    found = next((folder for folder in folders if exists(f"{folder}/tokenizer.json")), None)
     if found is None:
         return guess, [f"no tokenizer is here: the ids of template.form {form} are not counted"]
     before, between, after = map(len, Template(experiment.template, load_tokens(found)).wrapping())

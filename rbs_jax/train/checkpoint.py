@@ -21,7 +21,8 @@ from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment, to_json
 from rbs_jax.hosts.together import all_say, first_says, is_first, number, wait_for_all
 from rbs_jax.model.kinds import Model
-from rbs_jax.remote import is_remote
+from rbs_jax.remote import bound_all_clients, is_remote
+from rbs_jax.storage import move_folder, remove
 from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.saving import end_failed_saves_silently, saving
 from rbs_jax.train.state import TrainState
@@ -40,6 +41,7 @@ class Checkpoints:
     def __init__(self, out: str | Path, keep: int) -> None:
         """`out` is the run's folder, a path or a URL."""
         end_failed_saves_silently()
+        bound_all_clients(str(out))
 
         def measured(metrics: dict[str, float]) -> float:
             return metrics.get(SELECTED_BY, -math.inf)
@@ -174,10 +176,8 @@ class Checkpoints:
         for step, why in broken:
             place = self._place.parent / BROKEN / str(step)
             if is_first():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                if place.exists():
-                    place.rmtree()
-                (self._place / str(step)).rename(place)
+                remove(str(place))
+                move_folder(str(self._place / str(step)), str(place))
             print(
                 f"rbs: {self._folder / str(step)}: this checkpoint cannot be read ({why}); it is "
                 f"set aside in {self._folder.parent / BROKEN}, and the one before it used",

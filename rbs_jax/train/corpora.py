@@ -7,6 +7,7 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.storage import exists
 from rbs_jax.train.models import folder_of
 
 
@@ -68,7 +69,7 @@ def _check_tokenizer_of_init(experiment: Experiment, corpus: Corpus) -> None:
     if experiment.model.init is None:
         return
     folder = folder_of(experiment.model.init)
-    has_tokenizer = (folder / "tokenizer.json").is_file()
+    has_tokenizer = exists(f"{folder}/tokenizer.json")
     if has_tokenizer and load_tokens(folder).sha256 != corpus.manifest.tokenizer_sha256:
         raise UserError(
             f"data.train {corpus.folder}: not the tokenizer of model.init {folder}; "

@@ -5,22 +5,27 @@ itself, or where that is in a bucket, are copied there. So each process finds th
 decides the same of it.
 """
 
-import math
 import sys
 import tempfile
-import time
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rbs_jax.errors import UserError
 from rbs_jax.files import make_folder
 from rbs_jax.hosts.together import all_say, first_says, is_first, number
-from rbs_jax.remote import is_remote
+from rbs_jax.remote import bound_all_clients, is_remote
 from rbs_jax.storage import exists, names_in, put_text, read_text, remove, upload
 
 CHECKPOINTS = "checkpoints"
 BESIDE = {"corpora"}
 """What may lie in a run's folder before its first step: the quickstart's corpora."""
+COPY_EVERY = 30.0
+"""Between two copies to a bucket of what a run says while it runs [seconds]."""
+LAST_COPY = 10.0
+"""How long the end of a run waits for its last copy, where the bucket fails [seconds]."""
 HEARTBEAT, TENSORBOARD, PROFILE = "heartbeat.json", "tensorboard", "profile"
 WANDB_ID = "wandb_id.txt"
 RESUMED = ("metrics.jsonl", "untrained.json", WANDB_ID)
@@ -30,8 +35,6 @@ BEGUN = BESIDE | {
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
-SYNC_EVERY = 30
-"""Between copies to a bucket where no checkpoint is due [seconds]."""
 
 
 class RunFolder:
@@ -49,10 +52,11 @@ class RunFolder:
           UserError: it holds something else, cannot be made, or is not shared by all processes.
         """
         self.name = out.rstrip("/")
+        bound_all_clients(self.name)
         first_says(lambda: refuse_foreign(self.name))
         self._is_copy = is_remote(self.name) or not is_first()
         self._sent: dict[Path, tuple[int, int]] = {}
-        self._next_sync = 0.0
+        self._sending = threading.Lock()
         if self._is_copy:
             self._temporary = tempfile.TemporaryDirectory(prefix="rbs-run-")
             self.local = Path(self._temporary.name)
@@ -74,29 +78,46 @@ class RunFolder:
         """
         if not (is_first() and self._is_copy):
             return
-        for path in sorted(self.local.rglob("*")):
-            if path.is_file():
-                stat = path.stat()
-                state = (stat.st_mtime_ns, stat.st_size)
-                if self._sent.get(path) != state:
-                    upload(path, f"{self.name}/{path.relative_to(self.local).as_posix()}")
-                    self._sent[path] = state
-        self._next_sync = time.monotonic() + SYNC_EVERY
+        with self._sending:
+            for path in sorted(self.local.rglob("*")):
+                if path.is_file() and path.suffix != ".partial":
+                    stat = path.stat()
+                    state = (stat.st_mtime_ns, stat.st_size)
+                    if self._sent.get(path) != state:
+                        upload(path, f"{self.name}/{path.relative_to(self.local).as_posix()}")
+                        self._sent[path] = state
 
-    def sync_at_times(self) -> None:
-        """As `sync`, at most every SYNC_EVERY seconds, and what fails is no more than a warning.
+    @contextmanager
+    def copied_now_and_then(self) -> Iterator[None]:
+        """While the `with` lasts, sync() every COPY_EVERY seconds; once more, whatever ended it.
 
-        A bucket that failed is then left alone until the next checkpoint, which needs it: each
-        try may take a minute, in which no step is done.
+        Steps do not wait for it. A bucket that fails is a warning, once until it answers again.
         """
-        if time.monotonic() < self._next_sync:
+        if not (is_first() and self._is_copy):
+            yield
             return
+        over = threading.Event()
+
+        def copy() -> None:
+            is_over, warned = False, False
+            while not is_over:
+                is_over = over.wait(COPY_EVERY)
+                try:
+                    self.sync()
+                    warned = False
+                except (OSError, UserError) as error:
+                    if not warned:
+                        why = " ".join(str(error).split())
+                        print(f"rbs: not copied before the next checkpoint: {why}", file=sys.stderr)
+                    warned = True
+
+        thread = threading.Thread(target=copy, name="copies", daemon=True)
+        thread.start()
         try:
-            self.sync()
-        except (OSError, UserError) as error:
-            self._next_sync = math.inf
-            why = " ".join(str(error).split())
-            print(f"rbs: not copied before the next checkpoint: {why}", file=sys.stderr)
+            yield
+        finally:
+            over.set()
+            thread.join(LAST_COPY)
 
 
 def refuse_foreign(out: str) -> None:

@@ -37,7 +37,7 @@ class Heartbeat:
         """Tell from here on; `start` is the steps done."""
         self._step = start
         self.enter("starting")
-        self._folder.sync_at_times()
+        self._folder.sync()  # before all else: it marks a run in a bucket
 
     def enter(self, state: State) -> None:
         """What the run does from now on."""
@@ -63,7 +63,6 @@ class Heartbeat:
         self._since = now
         if now - self._written >= WRITE_EVERY:
             self._write()
-        self._folder.sync_at_times()
 
     def _write(self) -> None:
         if not is_first():

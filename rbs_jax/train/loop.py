@@ -97,7 +97,8 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
         print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
     with (
         jax.set_mesh(mesh),
-        Checkpoints(out, experiment.train.keep) as checkpoints,
+        folder.copied_now_and_then(),
+        Checkpoints(folder.name, experiment.train.keep) as checkpoints,
         Heartbeat(folder, experiment.train.steps) as heartbeat,
         Profile(traced, folder) as tracing,
     ):

@@ -1,4 +1,4 @@
-"""MODEL arguments: a run's folder or a Hugging Face folder, and what to start from it."""
+"""MODEL arguments: a run, by path or URL, or a Hugging Face folder, and what to start from it."""
 
 import dataclasses
 import json
@@ -21,6 +21,7 @@ from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.kinds import Model, fresh, shapes_of
 from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
+from rbs_jax.remote import is_remote
 from rbs_jax.storage import exists
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.folder import CHECKPOINTS
@@ -37,14 +38,15 @@ NOT_SIZES = ("dtype", "remat", "scan_layers", "init_scale", "head_offset", "init
 class Found(NamedTuple):
     """What a MODEL names."""
 
-    folder: Path
+    folder: str
+    """A path, or of a run a URL too."""
     step: int | None
     """Of a run; None for a Hugging Face folder."""
     experiment: Experiment
 
     def __str__(self) -> str:
         """As a MODEL argument."""
-        return str(self.folder) if self.step is None else f"{self.folder}@{self.step or INIT}"
+        return self.folder if self.step is None else f"{self.folder}@{self.step or INIT}"
 
 
 class LoadedModel(NamedTuple):
@@ -64,31 +66,46 @@ def find_model(name: str) -> Found:
     experiment holds defaults, its dtype, and its chat template where it has one.
 
     Raises:
-      UserError: neither is there, the run has no such checkpoint, or the folder's
-        architecture is not supported.
+      UserError: neither is there, the run has no such checkpoint, the folder's
+        architecture is not supported, or a Hugging Face folder lies in a bucket.
     """
-    folder = folder_of(name)
-    if (folder / "config.json").is_file() and not (folder / "checkpoints").is_dir():
-        if folder != Path(name):
+    folder, is_run = first_says(lambda: _place_of(name))
+    names_step = folder != _normal(name)
+    if not is_run:
+        if names_step:
             raise UserError(f"{name}: a Hugging Face folder has no checkpoints; give {folder}")
-        return Found(folder, None, _described(folder))
-    if not (folder / "checkpoints").is_dir():
-        raise UserError(
-            f"{folder}: no model here, neither a run's checkpoints nor a Hugging Face config.json; "
-            "train one with `rbs train`"
-        )
+        return Found(folder, None, _described(Path(folder)))
     with Checkpoints(folder, keep=1) as checkpoints:
         steps = checkpoints.steps()
         if not steps:
             raise UserError(f"{folder}: the run has no whole checkpoint yet")
-        step = steps[-1] if folder == Path(name) else _step(name, checkpoints)
+        step = _step(name, checkpoints) if names_step else steps[-1]
         return Found(folder, step, from_json(checkpoints.notes(step or steps[-1])[1]))
 
 
-def folder_of(name: str) -> Path:
+def _place_of(name: str) -> tuple[str, bool]:
+    """The folder that a MODEL names, and whether it is a run's."""
+    folder = folder_of(name)
+    if exists(f"{folder}/{CHECKPOINTS}"):
+        return folder, True
+    if not exists(f"{folder}/config.json"):
+        raise UserError(
+            f"{folder}: no model here, neither a run's checkpoints nor a Hugging Face config.json; "
+            "train one with `rbs train`"
+        )
+    if is_remote(folder):
+        raise UserError(f"{folder}: a Hugging Face folder in a bucket; copy it to this machine")
+    return folder, False
+
+
+def folder_of(name: str) -> str:
     """The folder that a MODEL names, there or not."""
     folder, at, _ = name.rpartition("@")
-    return Path(folder if at and not Path(name).exists() else name)
+    return _normal(folder if at and not exists(name) else name)
+
+
+def _normal(name: str) -> str:
+    return name.rstrip("/") if is_remote(name) else str(Path(name))
 
 
 def _step(name: str, checkpoints: Checkpoints) -> int:
@@ -147,7 +164,8 @@ def load_model(found: Found, mesh: Mesh) -> LoadedModel:
     like = shapes_of(experiment.kind, experiment.model)
     if found.step is None:
         paths = {path for path, _ in leaf_paths(like)}
-        leaves = read_weights(found.folder, read_config(found.folder), paths, set(), mesh)
+        folder = Path(found.folder)
+        leaves = read_weights(folder, read_config(folder), paths, set(), mesh)
         return LoadedModel(filled(like, leaves), experiment, tokens)
     with Checkpoints(found.folder, keep=1) as checkpoints:
         try:
@@ -240,9 +258,9 @@ def start_model(experiment: Experiment, mesh: Mesh) -> Model:
     paths = {path for path, _ in leaf_paths(like)}
     head = {path for path in paths if path.startswith(".head")}
     if found.step is None:
-        described = read_config(found.folder)
+        folder = Path(found.folder)
         may_lack = set() if found.experiment.kind is kind else head
-        leaves = read_weights(found.folder, described, paths, may_lack, mesh)
+        leaves = read_weights(folder, read_config(folder), paths, may_lack, mesh)
     else:
         source = load_model(found, mesh).model  # its head has another path in another kind
         leaves = {path: leaf for path, leaf in leaf_paths(source) if path in paths}

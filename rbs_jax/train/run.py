@@ -88,8 +88,8 @@ class Run(NamedTuple):
                 pending = None
                 data = {"next_step": done, **fingerprints}
                 with clock.saving(), self.heartbeat.during("saving"):
+                    self.folder.sync()  # first: a checkpoint that is there has its metrics there
                     self.checkpoints.save(done, state, data, self.experiment, held)
-                    self.folder.sync()
                 saved = time.monotonic()
                 accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
                 if stops_early(accuracies, config.patience):

@@ -152,7 +152,7 @@ def test_a_file_comes_back_line_by_line_with_scores(run, scorer, monkeypatch):
         for i, (p, r) in enumerate(zip(PROMPTS, RESPONSES, strict=True))
     ]
     (run / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    counts = files.score_file(str(run), run / "in.jsonl", run / "new" / "out.jsonl")
+    counts = files.score_file(str(run), str(run / "in.jsonl"), str(run / "new" / "out.jsonl"))
     out = [json.loads(line) for line in (run / "new" / "out.jsonl").read_text().splitlines()]
     assert [{k: v for k, v in line.items() if k != "scores"} for line in out] == lines
     for line, expected in zip(out, scorer.score(PROMPTS, RESPONSES), strict=True):
@@ -163,7 +163,7 @@ def test_a_file_comes_back_line_by_line_with_scores(run, scorer, monkeypatch):
 
 def test_an_empty_file_gives_an_empty_file(run):
     (run / "in.jsonl").write_text("")
-    assert files.score_file(str(run), run / "in.jsonl", run / "out.jsonl")["lines"] == 0
+    assert files.score_file(str(run), str(run / "in.jsonl"), str(run / "out.jsonl"))["lines"] == 0
     assert (run / "out.jsonl").read_text() == ""
 
 

@@ -66,8 +66,8 @@ def test_a_save_under_way_is_untouched_by_later_steps(tmp_path, mesh):
 def test_the_newest_are_kept_and_a_model_is_found_by_folder_or_step(tmp_path, mesh):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         trained(mesh, 4, checkpoints)
-    assert find_model(str(tmp_path))[:2] == (tmp_path, 4)
-    assert find_model(f"{tmp_path}@3")[:2] == (tmp_path, 3)
+    assert find_model(str(tmp_path))[:2] == (str(tmp_path), 4)
+    assert find_model(f"{tmp_path}@3")[:2] == (str(tmp_path), 3)
     with pytest.raises(UserError, match="here are 3, 4"):
         find_model(f"{tmp_path}@1")
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_that_lacks_an_item_is_not_whole(tmp_path, mesh):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         trained(mesh, 2, checkpoints)
     shutil.rmtree(tmp_path / "checkpoints" / "2" / "opt")
-    assert find_model(str(tmp_path))[:2] == (tmp_path, 1)
+    assert find_model(str(tmp_path))[:2] == (str(tmp_path), 1)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.newest() == 1
 
@@ -95,7 +95,7 @@ def measured(folder, mesh, accuracies, keep):
 def test_the_best_is_kept_beside_the_newest(tmp_path, mesh):
     kept = measured(tmp_path, mesh, [0.5, 0.7, None, 0.6, None], keep=2)
     assert kept == ([2, 4, 5], 2)
-    assert find_model(f"{tmp_path}@best")[:2] == (tmp_path, 2)
+    assert find_model(f"{tmp_path}@best")[:2] == (str(tmp_path), 2)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.metrics(2) == {"same_document": 0.7, "reward_mean": 0.5}
         assert checkpoints.metrics(5) == {}
@@ -116,7 +116,7 @@ def test_init_names_the_fresh_weights_of_the_run(tmp_path, mesh):
         checkpoints.save(1, trained(mesh, 1), {"next_step": 1}, experiment, {})
     train_tokens(["words"], 300).save(tmp_path)
     found = find_model(f"{tmp_path}@init")
-    assert found == (tmp_path, 0, experiment)
+    assert found == (str(tmp_path), 0, experiment)
     got = load_model(found, mesh).model
     fresh = jax.jit(lambda: RewardModel(jax.random.key(3), experiment.model))()
     jax.tree.map(np.testing.assert_array_equal, got, fresh)

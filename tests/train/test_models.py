@@ -107,7 +107,7 @@ def test_a_hugging_face_folder_has_no_steps(language_folder):
 
 def test_a_folder_may_have_an_at_in_its_name(tmp_path):
     write_folder(tmp_path / "me@home")
-    assert find_model(str(tmp_path / "me@home")).folder == tmp_path / "me@home"
+    assert find_model(str(tmp_path / "me@home")).folder == str(tmp_path / "me@home")
 
 
 def test_a_run_with_a_config_json_of_somebody_is_a_run(tmp_path, mesh):
