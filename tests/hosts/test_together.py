@@ -2,8 +2,9 @@ from itertools import count
 
 import pytest
 
+from rbs_jax.errors import UserError
 from rbs_jax.hosts import together
-from rbs_jax.hosts.together import all_say, first_says, wait_for_all
+from rbs_jax.hosts.together import all_say, first_says, refuse_unlike, wait_for_all
 
 
 def test_one_process_answers_at_once():
@@ -64,3 +65,11 @@ def test_all_hear_all_in_their_order(service, monkeypatch):
     together._say("rbs/all/0/1", "b")
     as_process(monkeypatch, 0)
     assert all_say("a") == ["a", "b"]
+
+
+def test_what_processes_read_differently_is_refused(monkeypatch):
+    refuse_unlike(7, "corpus")
+    monkeypatch.setattr(together, "all_say", lambda value: [value, value, 8])
+    refuse_unlike(8, "corpus")
+    with pytest.raises(UserError, match="corpus: is not the same for process 2 as for process 0"):
+        refuse_unlike(7, "corpus")

@@ -108,20 +108,30 @@ def test_a_damaged_newest_checkpoint_is_set_aside(gs, experiment, on_disk, tmp_p
     assert records(gs, "run", tmp_path / "copy") == timeless(on_disk[0])
 
 
+def test_a_checkpoint_under_way_is_invisible_and_saved_anew(kept, gs, experiment, capsys):
+    for name in kept[0].names():
+        if name != "run/checkpoints/6/commit_success.txt":
+            gs.put(name, kept[0].get(name))
+    assert find_model(f"{gs.url}/run").step == 4
+    assert train(experiment, f"{gs.url}/run")["test"] == kept[1]["test"]
+    assert "resuming at step 4\n" in capsys.readouterr().out
+    assert find_model(f"{gs.url}/run").step == 6
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on(gs, experiment, tmp_path):
     longer = with_steps(experiment, 40)
     longer = dataclasses.replace(
-        longer, train=dataclasses.replace(longer.train, checkpoint_every=3)
+        longer, train=dataclasses.replace(longer.train, checkpoint_every=10)
     )
     process = run_cli(longer, tmp_path, f"{gs.url}/run")
     give_up = time.monotonic() + 120
-    while "run/checkpoints/6/commit_success.txt" not in gs.names() and time.monotonic() < give_up:
-        time.sleep(0.01)
+    while "run/checkpoints/10/commit_success.txt" not in gs.names() and time.monotonic() < give_up:
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 6 <= len(records(gs, "run", tmp_path / "killed")) < 40
-    assert run_cli(longer, tmp_path, f"{gs.url}/run").wait() == 0
+    assert 10 <= len(records(gs, "run", tmp_path / "killed")) < 40
+    train(longer, f"{gs.url}/run")
     train(longer, tmp_path / "unbroken")
     assert records(gs, "run", tmp_path / "copy") == timeless(tmp_path / "unbroken")
 
