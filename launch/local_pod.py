@@ -3,7 +3,8 @@
 python launch/local_pod.py --processes 2 --devices 2 train configs/textbooks_cpu.py --out runs/pod
 
 The processes meet as those of a real pod do, each with its own log. Process 0 talks to the
-terminal. Where one fails or is killed all end, and with --restarts they are started again.
+terminal. Where one fails or is killed all end, and with --restarts they are started again. SIGTERM to this
+program goes on to all of them.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from rbs_jax.cli import MISTAKE, parsed, refuse
 from rbs_jax.errors import UserError
@@ -95,13 +97,26 @@ def main(args: Sequence[str]) -> int:
             raise UserError("--processes and --devices must be at least 1")
     except UserError as error:
         return refuse(str(error))
+    processes: list[subprocess.Popen[bytes]] = []
+    asked = False
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        for process in processes:
+            process.send_signal(number)
+
+    signal.signal(signal.SIGTERM, hand_on)
     for left in range(pod.restarts, -1, -1):
         processes = start(pod, command)
         try:
             status = wait(processes)
         except KeyboardInterrupt:  # which the terminal has sent to all of them
-            return wait(processes) or 128 + signal.SIGINT
-        if status in (0, MISTAKE) or not left:
+            status, asked = wait(processes) or 128 + signal.SIGINT, True
+        finally:  # none outlives its pod
+            for process in processes:
+                process.kill()
+        if status in (0, MISTAKE) or asked or not left:
             return 128 - status if status < 0 else status
         print(f"local_pod: ended with status {status}, starting again", flush=True)
     raise AssertionError

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+import signal
 import socket
 import sys
 import threading
@@ -59,7 +60,13 @@ def main() -> int:
     from rbs_jax.hosts import failure, together
     from rbs_jax.hosts.logs import log_to
 
-    log_to(launch.logs / f"process-{together.index()}.log", shows=together.is_first())
+    try:
+        log_to(launch.logs / f"process-{together.index()}.log", shows=together.is_first())
+    except UserError as error:
+        failure.end_all(str(error), MISTAKE) if together.number() > 1 else refuse(str(error))
+        return MISTAKE
+    if command[:1] != ["train"]:  # which alone saves and leaves; jax would keep it from the others
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     began = time.strftime("%Y-%m-%d %H:%M:%S")
     what = f"rbs {shlex.join(command)}"
     if together.number() == 1:

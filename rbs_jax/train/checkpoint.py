@@ -35,6 +35,10 @@ SELECTED_BY = "same_document"
 """The metric whose highest value makes a checkpoint the best."""
 
 
+class Damaged(Exception):
+    """A checkpoint cannot be read. All processes meet it at once: none waits for another's part."""
+
+
 class Checkpoints:
     """The checkpoints of a run folder, saved in the background: the newest `keep` and the best."""
 
@@ -115,7 +119,16 @@ class Checkpoints:
 
     def notes(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The data item and the config item of a checkpoint, as JSON."""
-        data, config = first_says(lambda: (self._json(step, "data"), self._json(step, "config")))
+
+        def read() -> list[Any]:
+            try:
+                return [None, self._json(step, "data"), self._json(step, "config")]
+            except Exception as error:  # the others wait for an answer, whatever it is
+                return [_one_line(error), {}, {}]
+
+        why, data, config = first_says(read)
+        if why is not None:
+            raise Damaged(why)
         return data, config
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -146,6 +159,8 @@ class Checkpoints:
                 found = read(step)
             except (UserError, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # no fault of the checkpoint
+            except Damaged as error:
+                why = str(error)
             except Exception as error:  # libraries raise errors of many kinds for a damaged file
                 why = _one_line(error)
             problems = [said for said in all_say(why) if said is not None]
@@ -194,10 +209,19 @@ class Checkpoints:
     def _arrays(self, step: int, item: str, like: Any) -> Any:
         handler = ocp.StandardCheckpointHandler()
         place = self._place / str(step) / item
-        found = handler.restore(place, args=ocp.args.StandardRestore(like))
+        found, why = None, None
+        try:
+            found = handler.restore(place, args=ocp.args.StandardRestore(like))
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # the others are about to compare checksums, all together
+            why = _one_line(error)
+        for said in all_say(why):
+            if said is not None:
+                raise Damaged(said)
         saved = self.notes(step)[0].get("checksums", {})
         if checksum(found) != saved.get(item, checksum(found)):  # older ones have none
-            raise ValueError(f"{item} has other values than were saved")
+            raise Damaged(f"{item} has other values than were saved")
         return found
 
     def steps(self) -> list[int]:

@@ -27,7 +27,7 @@ from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
 from rbs_jax.files import write_json
-from rbs_jax.hosts.together import first_says, is_first
+from rbs_jax.hosts.together import all_say, first_says, is_first, refuse_unlike
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
@@ -86,6 +86,7 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
     train_on, fingerprint, corpora = open_corpora(experiment)
+    _refuse_unlike_hosts(experiment, fingerprint, corpora)
     stream = _stream(experiment, train_on)
     heldout = _heldout(experiment, corpora)
     folder = RunFolder(str(out))
@@ -147,6 +148,30 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     heartbeat.enter("done")
     folder.sync()
     return first_says(lambda: result)
+
+
+def _refuse_unlike_hosts(
+    experiment: Experiment, fingerprint: str, corpora: dict[str, Corpus]
+) -> None:
+    """Every process must do the same run on the same text, or what they share is of neither.
+
+    Raises:
+      UserError: a process has another config, or other corpora; paths may differ.
+    """
+    settings = {name: value for name, value in to_json(experiment).items() if name != "data"}
+    said = all_say(settings)
+    for index, other in enumerate(said):
+        unlike = differences(said[0], other)
+        if unlike:
+            raise UserError(
+                f"process {index} runs other settings than process 0 ({'; '.join(unlike)}); give "
+                "all hosts the same command and the same config"
+            )
+    refuse_unlike(fingerprint, "data.train")
+    for name in ("valid", "test"):
+        refuse_unlike(
+            corpora[name].manifest.fingerprint if name in corpora else None, f"data.{name}"
+        )
 
 
 def _stream(experiment: Experiment, corpora: Sequence[Corpus]) -> Stream[Any]:

@@ -12,6 +12,7 @@ from rbs_jax.hosts.failure import HEARTBEAT
 from rbs_jax.train.checkpoint import Checkpoints
 from tests.processes2.pods import KILL, SOON, STOP, TERM, timeless
 
+LOCAL_POD = TPU.with_name("local_pod.py")
 pytestmark = pytest.mark.slow
 
 
@@ -51,6 +52,27 @@ def test_the_error_of_one_is_told_with_its_number_and_ends_all(pods):
     assert str(missing) in done.said
     assert "Traceback" not in done.said
     assert time.monotonic() - began < 60
+
+
+def cut_arrays_of_process_1(checkpoint):
+    for path in checkpoint.glob("*/ocdbt.process_1/d/*"):
+        path.write_bytes(path.read_bytes()[:30])
+
+
+def cut_config(checkpoint):
+    (checkpoint / "config" / "metadata").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [cut_arrays_of_process_1, cut_config])
+def test_damage_that_one_process_meets_alone_is_told_to_all(pods, unbroken_by_two, damage):
+    out = pods.folder / damage.__name__
+    shutil.copytree(unbroken_by_two, out)
+    damage(out / "checkpoints" / "24")
+    done = pods.start("train", "tiny.py", "--out", out.name).end(within=90)
+    assert done.statuses == [0, 0], done.said
+    assert "checkpoints/24: this checkpoint cannot be read" in done.said
+    assert "resuming at step 20" in done.said
+    assert timeless(out) == timeless(unbroken_by_two)
 
 
 def test_a_mistake_that_all_meet_is_told_once(pods):
@@ -100,6 +122,51 @@ def test_a_process_that_meets_no_other_says_so(pods, index):
     assert f"rbs: process {index} of 2 on " in done.stderr
     assert "the processes did not meet within 5 seconds" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_sigterm_to_the_program_that_started_a_pod_ends_all_of_it(pods):
+    command = ("--logs", "logs-of-all", "train", "tiny.py", "--out", "all", "--train.steps", "2000")
+    pod = subprocess.Popen([sys.executable, str(LOCAL_POD), *command], cwd=pods.folder)
+    log = pods.folder / "logs-of-all" / "process-0.log"
+    try:
+        while not (log.is_file() and "step 3/" in log.read_text()):
+            assert pod.poll() is None
+            time.sleep(0.1)
+    finally:
+        pod.terminate()
+    assert pod.wait(60) == 75
+    assert "asked to leave, saved step" in log.read_text()
+
+
+def test_hosts_that_run_other_settings_or_other_text_are_refused(pods):
+    config = (pods.folder / "tiny.py").read_text()
+    rate = config.replace("learning_rate=1e-2", "learning_rate=float(os.environ['RATE'])")
+    (pods.folder / "rate.py").write_text(rate)
+    command = ("train", "rate.py", "--out", "rate")
+    done = pods.start_each(command, [{"RATE": "1e-2"}, {"RATE": "5e-2"}]).end(within=90)
+    assert done.statuses == [2, 2]
+    assert "process 1 runs other settings than process 0 (optim.learning_rate: 0.01" in done.said
+
+
+def test_a_log_that_cannot_be_written_is_a_mistake_and_ends_all(pods):
+    (pods.folder / "no-logs").write_text("")
+    command = ("--logs", "no-logs", "score", "x", "x", "--out", "x")
+    pod = [sys.executable, str(LOCAL_POD), *command]
+    done = subprocess.run(
+        pod, check=False, cwd=pods.folder, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 2
+    assert "no-logs: cannot make this folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_ends_a_command_that_has_nothing_to_save(pods, unbroken):
+    (pods.folder / "many.jsonl").write_text('{"prompt": "a", "responses": ["b"]}\n' * 10**5)
+    running = pods.start("score", "unbroken", "many.jsonl", "--out", "scores.jsonl")
+    running.until("process 0 of 2")
+    time.sleep(5)
+    running.signal(0, TERM)
+    assert all(status != 0 for status in running.end(within=SOON).statuses)
 
 
 def test_commands_for_one_run_in_process_0_alone(pods):
