@@ -3,8 +3,8 @@
 python launch/local_pod.py --processes 2 --devices 2 train configs/textbooks_cpu.py --out runs/pod
 
 The processes meet as those of a real pod do, each with its own log. Process 0 talks to the
-terminal. Where one fails or is killed all end, and with --restarts they are started again. SIGTERM to this
-program goes on to all of them.
+terminal. Where one fails or is killed all end, and with --restarts they are started again. SIGTERM
+to this program goes on to all of them.
 """
 
 import dataclasses
