@@ -102,6 +102,8 @@ class Train:
     """A python file that defines `experiment = Experiment(...)`."""
     out: str | None = None
     """The run's folder, a path or a URL (gs://); default runs/ and the config's name."""
+    profile: str | None = None
+    """Steps FIRST:LAST to trace, both included, to the run's folder; TensorBoard shows it."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
     """Any field of the config, overridden for this run."""
 
@@ -112,7 +114,7 @@ class Train:
         if self.config.suffix != ".py":
             raise UserError(f"{self.config}: a config is a .py file")
         out = (self.out or f"runs/{self.config.stem}").rstrip("/")
-        result = train(self.experiment, out)
+        result = train(self.experiment, out, self.profile)
         reported = result["reported"]
         if reported is not None:
             print(f"\n{reported}")

@@ -82,11 +82,14 @@ class TrainConfig:
     """Updates in a row that may be skipped since their loss or gradient is not finite, before
     the run ends.
     """
+    wandb: str | None = None
+    """Project of Weights & Biases to draw the curves of metrics.jsonl in too, through its package;
+    None for none."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "checkpoint_minutes":
+            if field.name in ("checkpoint_minutes", "wandb"):
                 continue
             if value is not None and value < 1:
                 raise UserError(f"train.{field.name} is {value}, it must be at least 1")

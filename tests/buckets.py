@@ -112,6 +112,10 @@ class Bucket:
     def get(self, key):
         return self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
 
+    def has(self, key, content):
+        """Whether an object is there and holds just this."""
+        return key in self.keys() and self.get(key) == content
+
     def keys(self):
         found = self._s3.list_objects_v2(Bucket=self.name).get("Contents", [])
         return [entry["Key"] for entry in found]

@@ -5,11 +5,12 @@ itself, or where that is in a bucket, are copied there. So each process finds th
 decides the same of it.
 """
 
+import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from rbs_jax.errors import UserError
@@ -25,12 +26,12 @@ COPY_EVERY = 30.0
 """Between two copies to a bucket of what a run says while it runs [seconds]."""
 LAST_COPY = 10.0
 """How long the end of a run waits for its last copy, where the bucket fails [seconds]."""
-MARK = ".rbs_run"
-"""Says in a bucket, which has no empty folders, that a run has begun there."""
-RESUMED = ("metrics.jsonl", "untrained.json")
+HEARTBEAT, TENSORBOARD, PROFILE = "heartbeat.json", "tensorboard", "profile"
+WANDB_ID = "wandb_id.txt"
+RESUMED = ("metrics.jsonl", "untrained.json", WANDB_ID)
 """The small files that a resumed run reads."""
 BEGUN = BESIDE | {
-    *(CHECKPOINTS, MARK, *RESUMED),
+    *(CHECKPOINTS, *RESUMED, HEARTBEAT, TENSORBOARD, PROFILE),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 """What may lie there before its first checkpoint."""
@@ -64,8 +65,6 @@ class RunFolder:
             make_folder(self.local)
         there = first_says(lambda: {name: read_text(f"{self.name}/{name}") for name in RESUMED})
         _refuse_unshared(self.name)
-        if is_first() and is_remote(self.name):
-            put_text("", f"{self.name}/{MARK}")
         if self._is_copy:
             for name, text in there.items():
                 if text is not None:
@@ -92,7 +91,7 @@ class RunFolder:
     def copied_now_and_then(self) -> Iterator[None]:
         """While the `with` lasts, sync() every COPY_EVERY seconds; once more, whatever ended it.
 
-        Steps do not wait for it, and a bucket that fails is asked again the next time.
+        Steps do not wait for it. A bucket that fails is a warning, once until it answers again.
         """
         if not (is_first() and self._is_copy):
             yield
@@ -100,11 +99,17 @@ class RunFolder:
         over = threading.Event()
 
         def copy() -> None:
-            is_over = False
+            is_over, warned = False, False
             while not is_over:
                 is_over = over.wait(COPY_EVERY)
-                with suppress(OSError, UserError):
+                try:
                     self.sync()
+                    warned = False
+                except (OSError, UserError) as error:
+                    if not warned:
+                        why = " ".join(str(error).split())
+                        print(f"rbs: not copied before the next checkpoint: {why}", file=sys.stderr)
+                    warned = True
 
         thread = threading.Thread(target=copy, name="copies", daemon=True)
         thread.start()
@@ -127,7 +132,8 @@ def refuse_foreign(out: str) -> None:
     if any(name[:1].isdigit() and exists(f"{out}/{CHECKPOINTS}/{name}/params") for name in saved):
         return
     found = {name for name in names_in(out) if not name.endswith(".partial")}  # left by a kill
-    foreign = sorted(found - (BEGUN if found & {CHECKPOINTS, MARK} else BESIDE))
+    # A bucket shows no folder of checkpoints before there is one.
+    foreign = sorted(found - (BEGUN if found & {CHECKPOINTS, HEARTBEAT} else BESIDE))
     foreign += [name for name in saved if not name[:1].isdigit()]
     if foreign:
         raise UserError(f"{out}: holds {foreign[0]} and no run; give another --out")

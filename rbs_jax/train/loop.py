@@ -1,6 +1,9 @@
 """A training run from its corpora to its result, and what it leaves in its folder, OUT.
 
 OUT/metrics.jsonl     a line every few steps
+OUT/tensorboard/      its numbers as curves, for TensorBoard
+OUT/heartbeat.json    where the run stands
+OUT/profile/          a trace of a few steps, where one is asked for
 OUT/checkpoints/      by orbax, one folder a step
 OUT/tokenizer.json    the corpus's own, so that the folder can score text
 OUT/untrained.json    held-out figures before the first step
@@ -24,19 +27,22 @@ from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
 from rbs_jax.files import write_json
-from rbs_jax.hosts.together import first_says
+from rbs_jax.hosts.together import first_says, is_first
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.corpora import open_corpora
+from rbs_jax.train.curves import installed_wandb
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.fit import Fitted, fit
 from rbs_jax.train.folder import RunFolder
+from rbs_jax.train.heartbeat import Heartbeat
 from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
 from rbs_jax.train.models import start_model, with_sizes
+from rbs_jax.train.profile import Profile, parse_steps
 from rbs_jax.train.run import Run
 from rbs_jax.train.state import TrainState, abstract, init_state
 from rbs_jax.train.step import make_step
@@ -45,7 +51,7 @@ from rbs_jax.train.topology import with_mesh
 
 MAY_CHANGE = (
     *(f"train.{name}" for name in ("log_every", "checkpoint_every", "checkpoint_minutes", "keep")),
-    *("train.patience", "train.max_skipped"),
+    *("train.patience", "train.max_skipped", "train.wandb"),
     "mesh.",
     "tile.",
     "data.",
@@ -53,8 +59,13 @@ MAY_CHANGE = (
 """What a resumed run may set anew; corpora are compared by fingerprint, not by path."""
 
 
-def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
+def train(experiment: Experiment, out: str | Path, profile: str | None = None) -> dict[str, Any]:
     """Train to the last step, resuming where `out` already holds a run; returns result.json.
+
+    Args:
+      experiment: what to train.
+      out: the run's folder, a path or a URL.
+      profile: steps to trace, FIRST:LAST, both included; None for none.
 
     In order:
       1. open the corpora and check that they fit the model;
@@ -65,9 +76,12 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
 
     Raises:
       UserError: a corpus does not fit, the folder holds something else, or too many
-        updates in a row have no finite loss.
+        updates in a row have no finite loss, or `profile` names no steps.
       Preempted: SIGTERM came, and the state is saved.
     """
+    traced = None if profile is None else parse_steps(profile)
+    if experiment.train.wandb is not None and is_first():
+        installed_wandb(experiment.train.wandb)  # or it would be found absent after a long start
     experiment = with_sizes(experiment, str(out))
     experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
@@ -85,11 +99,14 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
         jax.set_mesh(mesh),
         folder.copied_now_and_then(),
         Checkpoints(folder.name, experiment.train.keep) as checkpoints,
+        Heartbeat(folder, experiment.train.steps) as heartbeat,
+        Profile(traced, folder) as tracing,
     ):
         optimizer = make_optimizer(
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )
         start, state = _restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
+        heartbeat.begin(start)
         train_on[0].tokens().save(folder.local)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
         beside: dict[str, Any] = {"reported": reported, "untrained": None, "controls": None}
@@ -102,12 +119,14 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
         watched = heldout.get("valid") or heldout.get("test")
         tile, step = _fit(experiment, stream, mesh, optimizer, checkpoints, state)
         experiment = dataclasses.replace(experiment, tile=tile)
-        run = Run(experiment, folder, mesh, stream, watched, step, checkpoints)
+        step = tracing.over(step, start, experiment.train.steps)
+        run = Run(experiment, folder, mesh, stream, watched, step, checkpoints, heartbeat)
         last, state, preempted = run.steps(start, state, fingerprints)
         if preempted:
             checkpoints.wait()
             folder.sync()
             raise Preempted(f"asked to leave, saved step {last} in {folder.name}")
+        heartbeat.enter("measuring")
         chosen, model = last, state.model
         if experiment.train.best_every is not None:
             chosen = checkpoints.best() or last
@@ -125,6 +144,7 @@ def train(experiment: Experiment, out: str | Path) -> dict[str, Any]:
         **beside,
     }
     write_json(folder.local / "result.json", result)
+    heartbeat.enter("done")
     folder.sync()
     return first_says(lambda: result)
 

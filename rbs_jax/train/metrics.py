@@ -4,10 +4,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -17,9 +19,11 @@ from rbs_jax.files import write_atomic, writing
 
 SPEEDS = (
     *("pairs_per_second", "unique_tokens_per_second", "tokens_per_second"),
-    *("flops_per_second", "mfu", "data_wait_share"),
+    *("flops_per_second", "mfu"),
+    *("data_wait_share", "checkpoint_share", "compute_share"),
 )
-TIME_FIELDS = ("seconds", *SPEEDS)
+MEMORY = ("device_memory_gigabytes", "device_memory_peak_gigabytes")
+TIME_FIELDS = ("seconds", *SPEEDS, *MEMORY)
 """The fields in which two runs of the same experiment may differ."""
 
 
@@ -48,14 +52,40 @@ def speeds(path: Path) -> dict[str, float | None]:
     return {**medians, "train_seconds": sum(record["seconds"] for record in records)}
 
 
+@runtime_checkable
+class Curves(Protocol):
+    """Where the numbers of records are drawn."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Draw a record."""
+
+    def close(self, failed: bool) -> None:
+        """No more records follow; `failed` says whether an exception ended the run."""
+
+
 class Metrics:
     """The run's metrics.jsonl and its progress, from the step it starts at."""
 
-    def __init__(self, path: Path, kept: Sequence[dict[str, Any]], start: int, steps: int) -> None:
-        """Open `path`, cut back to the records `kept`, those of steps up to `start`."""
+    def __init__(
+        self,
+        path: Path,
+        kept: Sequence[dict[str, Any]],
+        start: int,
+        steps: int,
+        curves: Sequence[Curves] = (),
+    ) -> None:
+        """Open `path`, cut back to the records `kept`, those of steps up to `start`.
+
+        Args:
+          path: a metrics.jsonl.
+          kept: its records to keep.
+          start: steps done.
+          steps: of the whole run.
+          curves: where each record goes as well; closed with this.
+        """
         write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._path, self._file = path, path.open("ab", buffering=0)
-        self._steps = steps
+        self._steps, self._curves = steps, curves
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=steps, initial=start, unit="step") if terminal else None
 
@@ -68,6 +98,8 @@ class Metrics:
         with writing(self._path):
             # Unbuffered: what the file system refused is not tried again when it is closed.
             self._file.write((json.dumps(whole, allow_nan=False) + "\n").encode())
+        for curves in self._curves:
+            curves.write(whole)
         shown = f"loss {record['loss']:.4f} "
         if "pair_accuracy" in record:
             shown += f"pair {record['pair_accuracy']:.3f} top1 {record['top1']:.3f} "
@@ -87,10 +119,12 @@ class Metrics:
     def __enter__(self) -> "Metrics":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._file.close()
         if self._bar is not None:
             self._bar.close()
+        for curves in self._curves:
+            curves.close(failed=error is not None)
 
 
 class Clock:
@@ -107,21 +141,35 @@ class Clock:
         """
         self._work, self._flops, self._peak = work, flops, peak
         self._step, self._time, self._waited = start, time.perf_counter(), 0.0
+        self._saving = 0.0
 
-    def leave_out(self, seconds: float) -> None:
-        """Time that went into something else than steps."""
-        self._time += seconds
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """What is done meanwhile is none of the steps'."""
+        began = time.perf_counter()
+        yield
+        self._time += time.perf_counter() - began
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """The steps wait meanwhile for what is saved."""
+        began = time.perf_counter()
+        yield
+        self._saving += time.perf_counter() - began
 
     def lap(self, done: int, waited: float) -> dict[str, float | None]:
         """The time fields of a record; `mfu` is None where the devices' peak is unknown.
+
+        The shares of its seconds sum to 1: waits for data, waits for what is saved, the rest.
 
         Args:
           done: steps done.
           waited: seconds that the loop has waited for data since the start.
         """
         now, steps = time.perf_counter(), done - self._step
-        seconds, share = now - self._time, (waited - self._waited) / (now - self._time)
-        self._step, self._time, self._waited = done, now, waited
+        seconds = now - self._time
+        data_wait, checkpoint = (waited - self._waited) / seconds, self._saving / seconds
+        self._step, self._time, self._waited, self._saving = done, now, waited, 0.0
         flops_per_second = self._flops * steps / seconds
         return {
             "seconds": seconds,
@@ -130,5 +178,17 @@ class Clock:
             "tokens_per_second": self._work.tokens * steps / seconds,
             "flops_per_second": flops_per_second,
             "mfu": None if self._peak is None else flops_per_second / self._peak,
-            "data_wait_share": share,
+            "data_wait_share": data_wait,
+            "checkpoint_share": checkpoint,
+            "compute_share": 1 - data_wait - checkpoint,
         }
+
+
+def device_memory() -> dict[str, float | None]:
+    """Of the fullest of this host's devices, now and at most [GB]; None where they do not tell."""
+    told = [device.memory_stats() or {} for device in jax.local_devices()]
+    found: dict[str, float | None] = {}
+    for name, key in zip(MEMORY, ("bytes_in_use", "peak_bytes_in_use"), strict=True):
+        sizes = [stats[key] for stats in told if key in stats]
+        found[name] = max(sizes) / 1e9 if sizes else None
+    return found

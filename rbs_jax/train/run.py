@@ -16,11 +16,13 @@ from rbs_jax.hosts.together import first_says
 from rbs_jax.objective import Metrics as StepMetrics
 from rbs_jax.optim import learning_rate
 from rbs_jax.train.checkpoint import SELECTED_BY, Checkpoints
+from rbs_jax.train.curves import open_curves
 from rbs_jax.train.feed import Feed
 from rbs_jax.train.flops import step_flops
 from rbs_jax.train.folder import RunFolder
+from rbs_jax.train.heartbeat import Heartbeat
 from rbs_jax.train.heldout import Heldout
-from rbs_jax.train.metrics import Clock, Metrics, read_metrics
+from rbs_jax.train.metrics import Clock, Metrics, device_memory, read_metrics
 from rbs_jax.train.state import TrainState
 from rbs_jax.train.step import Step
 
@@ -39,6 +41,7 @@ class Run(NamedTuple):
     """The held-out grids that checkpoints are measured on: valid's where there is one."""
     step: Step
     checkpoints: Checkpoints
+    heartbeat: Heartbeat
 
     def steps(
         self, start: int, state: TrainState, fingerprints: dict[str, str | None]
@@ -64,7 +67,9 @@ class Run(NamedTuple):
         clock = Clock(self.stream.work, flops, peak, start)
         done, pending, late = start, None, self.mesh.devices.flat[0].platform != "cpu"
         saved, leaving = time.monotonic(), False
-        with Metrics(path, records, start, config.steps) as metrics, Notice() as notice:
+        curves = open_curves(self.experiment, self.folder, start)
+        self.heartbeat.enter("training")
+        with Metrics(path, records, start, config.steps, curves) as metrics, Notice() as notice:
             for done, batch in enumerate(feed, start=start + 1):
                 if pending is not None and not late:
                     self._log(*pending, {}, metrics, clock, feed.waited)
@@ -77,13 +82,14 @@ class Run(NamedTuple):
                 saves = done % config.checkpoint_every == 0 or self._is_time(done, saved)
                 if not (measures or leaving or saves):
                     continue
-                held = self._measure(state, clock) if measures else {}
+                held = self._measure(done, state, clock) if measures else {}
                 selecting = held if config.best_every is not None else {}
                 self._log(*pending, selecting, metrics, clock, feed.waited)
                 pending = None
                 data = {"next_step": done, **fingerprints}
-                self.folder.sync()  # first: a checkpoint that is there has its metrics there too
-                self.checkpoints.save(done, state, data, self.experiment, held)
+                with clock.saving(), self.heartbeat.during("saving"):
+                    self.folder.sync()  # first: a checkpoint that is there has its metrics there
+                    self.checkpoints.save(done, state, data, self.experiment, held)
                 saved = time.monotonic()
                 accuracies += [held[SELECTED_BY]] if SELECTED_BY in held else []
                 if stops_early(accuracies, config.patience):
@@ -101,16 +107,16 @@ class Run(NamedTuple):
             return False
         return first_says(lambda: time.monotonic() - saved >= 60 * minutes)
 
-    def _measure(self, state: TrainState, clock: Clock) -> dict[str, float]:
+    def _measure(self, done: int, state: TrainState, clock: Clock) -> dict[str, float]:
         """The watched figures of the state; the time they take is not the steps'."""
         if self.watched is None:
             return {}
         jax.block_until_ready(state)  # the step under way is still the clock's
-        began = time.perf_counter()
-        held = self.watched.summary(state.model, self.mesh)
+        self.heartbeat.step(done)
+        with clock.left_out(), self.heartbeat.during("measuring"):
+            held = self.watched.summary(state.model, self.mesh)
         if self.experiment.data.valid is None:
             held.pop(SELECTED_BY, None)  # no checkpoint is ever the best by its test figures
-        clock.leave_out(time.perf_counter() - began)
         return held
 
     def _log(
@@ -122,12 +128,14 @@ class Run(NamedTuple):
         clock: Clock,
         waited: float,
     ) -> None:
-        """Write a step's record where one is due.
+        """Tell that a step is done, and write its record where one is due.
 
         Raises:
           UserError: too many updates in a row were skipped.
         """
         record: dict[str, Any] = {name: np.asarray(value).item() for name, value in values.items()}
+        with clock.saving():
+            self.heartbeat.step(done)
         in_a_row, config = record.pop("skipped_in_a_row"), self.experiment.train
         if in_a_row >= config.max_skipped:
             raise UserError(
@@ -144,7 +152,7 @@ class Run(NamedTuple):
         made = max((done - 1) * updates - record["skipped_updates"], 0)
         record |= {"learning_rate": float(rate(made))}
         record |= {f"heldout_{name}": value for name, value in held.items()}
-        metrics.write(place | record | clock.lap(done, waited))
+        metrics.write(place | record | clock.lap(done, waited) | device_memory())
 
 
 def stops_early(accuracies: list[float], patience: int | None) -> bool:

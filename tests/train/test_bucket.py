@@ -57,7 +57,7 @@ def test_a_run_in_a_bucket_is_the_run_on_disk(kept, on_disk, tmp_path):
     assert json.loads(bucket.get("run/result.json")) == result
     small = {key for key in bucket.names() if "/checkpoints/" not in key}
     there = {f"run/{path.name}" for path in out.iterdir() if path.is_file()}
-    assert small == there | {"run/.rbs_run"}
+    assert {name for name in small if "/tensorboard/" not in name} == there
     saved = {key.split("/")[2] for key in bucket.names() if "/checkpoints/" in key}
     assert saved == {path.name for path in (out / "checkpoints").iterdir()}
 
@@ -140,6 +140,7 @@ def test_what_a_kill_before_the_first_checkpoint_leaves_is_taken_up(gs):
     """A bucket has no empty folder that would show a run, as a disk has."""
     folder = RunFolder(f"{gs.url}/run")
     (folder.local / "tokenizer.json").write_text("{}")
+    (folder.local / "heartbeat.json").write_text("{}")
     (folder.local / "metrics.jsonl").write_text("one\n")
     folder.sync()
     again = RunFolder(f"{gs.url}/run")
@@ -161,7 +162,7 @@ def wait_until(is_so):
         time.sleep(0.01)
 
 
-def test_a_run_can_be_watched_while_it_goes_on(gs, monkeypatch):
+def test_a_run_can_be_watched_while_it_goes_on(gs, monkeypatch, capsys):
     monkeypatch.setattr(folders, "COPY_EVERY", 0.05)
     folder = RunFolder(f"{gs.url}/run")
     metrics = folder.local / "metrics.jsonl"
@@ -176,6 +177,8 @@ def test_a_run_can_be_watched_while_it_goes_on(gs, monkeypatch):
         time.sleep(0.2)
         metrics.write_text("one\ntwo\nthree\n")
     assert gs.get("run/metrics.jsonl") == b"one\ntwo\nthree\n"
+    (line,) = capsys.readouterr().err.splitlines()  # of two failures
+    assert line.startswith("rbs: not copied before the next checkpoint: ")
 
 
 def test_a_checkpoint_s_metrics_are_there_before_it(gs, experiment, monkeypatch):

@@ -283,6 +283,27 @@ def test_metrics_hold_what_they_promise(unbroken):
     assert {"reward_positive", "reward_negative", "reward_spread", "grad_norm"} < set(record)
     assert record["loss"] == pytest.approx(record["bradley_terry"] + record["centering"])
     assert 0 <= record["data_wait_share"] <= 1
+    assert record["device_memory_gigabytes"] is None, "a CPU does not tell"
+
+
+def test_the_shares_of_a_records_seconds_are_whole(experiment, tmp_path, monkeypatch):
+    """Records are of every step, checkpoints of every second: each slow save is in the next."""
+    own = Checkpoints.save
+
+    def slow(*given):
+        time.sleep(0.5)
+        own(*given)
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    result = train(experiment, tmp_path / "run")
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    for r in records:
+        shares = (r["data_wait_share"], r["checkpoint_share"], r["compute_share"])
+        assert sum(shares) == pytest.approx(1)
+        assert all(0 <= share <= 1 for share in shares)
+    behind = [r["checkpoint_share"] * r["seconds"] >= 0.5 for r in records]
+    assert behind == [False, False, True, False, True, False]
+    assert {"checkpoint_share", "compute_share"} < set(result)
 
 
 def test_every_record_tells_the_useful_operations_of_a_second(unbroken, experiment):

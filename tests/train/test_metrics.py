@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -6,7 +7,7 @@ from rbs_jax.data.stream import Work
 from rbs_jax.errors import UserError
 from rbs_jax.files import write_json
 from rbs_jax.train import metrics as metrics_file
-from rbs_jax.train.metrics import Clock, Metrics, read_metrics, speeds
+from rbs_jax.train.metrics import TIME_FIELDS, Clock, Metrics, device_memory, read_metrics, speeds
 
 RECORD = {
     "loss": 0.5,
@@ -70,11 +71,18 @@ WORK = Work(pairs=18, unique_tokens=72, tokens=156, prefix_length=5, suffix_leng
 
 
 def test_speeds_by_hand(monkeypatch):
-    """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds of which 2 were waits."""
-    now = iter([100.0, 111.0])
+    """2 grids of 3 prefixes of 5 + 7 tokens, 4 steps in 8 seconds.
+
+    2 of them were waits for data, 1 for two checkpoints; 3 more were none of the steps'.
+    """
+    now = iter([100.0, 102.0, 105.0, 106.0, 106.75, 107.0, 107.25, 111.0, 113.0])
     monkeypatch.setattr(metrics_file.time, "perf_counter", lambda: next(now))
     clock = Clock(WORK, flops=600, peak=1000.0, start=10)
-    clock.leave_out(3.0)
+    with clock.left_out():
+        pass
+    for _ in range(2):
+        with clock.saving():
+            pass
     assert clock.lap(14, waited=2.0) == {
         "seconds": 8.0,
         "pairs_per_second": 2 * 9 * 4 / 8,
@@ -83,7 +91,10 @@ def test_speeds_by_hand(monkeypatch):
         "flops_per_second": 600 * 4 / 8,
         "mfu": 0.3,
         "data_wait_share": 0.25,
+        "checkpoint_share": 0.125,
+        "compute_share": 0.625,
     }
+    assert clock.lap(15, waited=3.0)["compute_share"] == 0.5, "counted from the last lap"
 
 
 def test_without_a_known_peak_the_share_of_it_is_null_and_not_shown(tmp_path, capsys):
@@ -96,6 +107,54 @@ def test_without_a_known_peak_the_share_of_it_is_null_and_not_shown(tmp_path, ca
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("9 pairs/s")
     assert second.endswith("9 pairs/s mfu 45.7%")
+
+
+def test_memory_is_of_the_fullest_device(monkeypatch):
+    def device(stats):
+        return SimpleNamespace(memory_stats=lambda: stats)
+
+    devices = [
+        device({"bytes_in_use": 3e9, "peak_bytes_in_use": 4e9, "num_allocs": 7}),
+        device({"bytes_in_use": 2e9, "peak_bytes_in_use": 5e9}),
+        device(None),
+    ]
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: devices)
+    in_use, peak = "device_memory_gigabytes", "device_memory_peak_gigabytes"
+    assert device_memory() == {in_use: 3.0, peak: 5.0}
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: [device({"bytes_in_use": 1e9})])
+    assert device_memory() == {in_use: 1.0, peak: None}
+    monkeypatch.setattr(metrics_file.jax, "local_devices", lambda: [device(None)])
+    assert device_memory() == {in_use: None, peak: None}
+    assert {in_use, peak} < set(TIME_FIELDS), "two equal runs may differ in it"
+
+
+class Drawn:
+    """Curves that remember what they are given."""
+
+    def __init__(self):
+        self.steps, self.failed = [], None
+
+    def write(self, record):
+        self.steps.append(record["step"])
+
+    def close(self, failed):
+        self.failed = failed
+
+
+def test_curves_get_each_record_and_hear_how_the_run_ended(tmp_path):
+    drawn = Drawn()
+
+    def run(fails):
+        with Metrics(tmp_path / "metrics.jsonl", [], 0, 9, [drawn]) as metrics:
+            metrics.write(record(3))
+            metrics.write(record(4) | {"loss": float(fails)})
+            1 / (not fails)
+
+    run(fails=False)
+    assert (drawn.steps, drawn.failed) == ([3, 4], False)
+    with pytest.raises(ZeroDivisionError):
+        run(fails=True)
+    assert drawn.failed
 
 
 def test_medians_are_over_the_records_that_have_a_speed(tmp_path):
