@@ -13,7 +13,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, score_grid
 from rbs_jax.shapes import TokenGrid
 from rbs_jax.sharding import on_all
-from rbs_jax.train.feed import place
+from rbs_jax.train.feed import place_whole
 from rbs_jax.train.models import LoadedModel
 
 OWN_SUFFIXES = TokenGrid("GPC", "GP", "GPST", "GPS")
@@ -119,7 +119,7 @@ class Scorer:
         for at in range(0, len(rows), prompts):
             part = rows[at : at + prompts]
             grid = _grid(bucket, [row for _, row in part], prompts, grids)
-            placed = place(OWN_SUFFIXES, grid, self._mesh, grids)
+            placed = place_whole(OWN_SUFFIXES, grid, self._mesh, grids)
             rewards = np.asarray(self._score(self._model, placed)).reshape(prompts, -1)
             done += [(index, row, rewards[i]) for i, (index, row) in enumerate(part)]
         return done

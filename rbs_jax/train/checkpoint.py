@@ -8,11 +8,11 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
@@ -23,11 +23,13 @@ from rbs_jax.hosts.together import all_say, first_says, is_first, number, wait_f
 from rbs_jax.model.kinds import Model
 from rbs_jax.remote import bound_all_clients, is_remote
 from rbs_jax.storage import move_folder, remove
+from rbs_jax.train.checksum import checksum, compare
 from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.saving import end_failed_saves_silently, saving
 from rbs_jax.train.state import TrainState
 
-Read = TypeVar("Read")
+NO_DAMAGE = (UserError, MemoryError, jax.errors.JaxRuntimeError)
+"""What a read may raise that is no fault of the file; of that, libraries raise many kinds."""
 ITEMS = ("params", "opt", "data", "config", "metrics")
 BROKEN = "broken_checkpoints"
 """Where a run's folder keeps checkpoints that could not be read."""
@@ -35,8 +37,17 @@ SELECTED_BY = "same_document"
 """The metric whose highest value makes a checkpoint the best."""
 
 
-class Damaged(Exception):
-    """A checkpoint cannot be read. All processes meet it at once: none waits for another's part."""
+class Notes(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    data: dict[str, Any]
+    """Position in the data, the corpus's fingerprint, and checksums of the arrays."""
+    config: dict[str, Any]
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        """Of params and opt; those of earlier versions have none."""
+        return self.data.get("checksums", {})
 
 
 class Checkpoints:
@@ -117,65 +128,109 @@ class Checkpoints:
         """The held-out figures of a checkpoint; empty where it was not measured."""
         return first_says(lambda: self._manager.metrics(step))
 
-    def notes(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The data item and the config item of a checkpoint, as JSON."""
+    def notes(self, step: int) -> Notes:
+        """The data item and the config item of a checkpoint, as JSON.
 
-        def read() -> list[Any]:
-            try:
-                return [None, self._json(step, "data"), self._json(step, "config")]
-            except Exception as error:  # the others wait for an answer, whatever it is
-                return [_one_line(error), {}, {}]
-
-        why, data, config = first_says(read)
-        if why is not None:
-            raise Damaged(why)
-        return data, config
+        Raises:
+          UserError: they cannot be read.
+        """
+        notes, why = first_says(lambda: self._notes_or_why(step))
+        if notes is None:
+            raise UserError(f"{self._folder / str(step)}: this checkpoint cannot be read ({why})")
+        return Notes(*notes)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state after `step` steps, laid out as `like`; waits for a save under way."""
         self.wait()
         opt = self._arrays(step, "opt", tuple(like[1:]))
-        return TrainState(self.restore_model(step, like.model), *opt)
+        return TrainState(self._arrays(step, "params", like.model), *opt)
 
     def restore_model(self, step: int, like: Model) -> Model:
-        """The parameters alone, laid out as `like`; waits for a save under way."""
-        self.wait()
-        return self._arrays(step, "params", like)
+        """The parameters alone, laid out as `like`; waits for a save under way.
 
-    def newest_readable(self, read: Callable[[int], Read]) -> tuple[int, Read] | None:
-        """The newest checkpoint that every process can read, and what `read` makes of its step.
+        Raises:
+          UserError: they cannot be read.
+        """
+        self.wait()
+        steps, saved = self.steps(), self.notes(step).checksums
+        try:
+            model = self._arrays(step, "params", like)
+            compare({"params": model}, saved)
+        except NO_DAMAGE:
+            raise
+        except Exception as error:
+            others = ", ".join(str(other) for other in steps if other != step) or "none"
+            raise UserError(
+                f"{self._folder / str(step)}: this checkpoint cannot be read "
+                f"({_one_line(error)}); others are {others}, named as FOLDER@STEP"
+            ) from error
+        return model
+
+    def newest_readable(
+        self, like: TrainState, check: Callable[[int, Notes], None]
+    ) -> tuple[int, TrainState] | None:
+        """The newest checkpoint that every process can read: its step, and the state there.
 
         Newer ones that cannot be read are named in a warning, and set aside in the run's folder.
-        None where there is no checkpoint at all.
+        None where there is no checkpoint at all. Whatever a process meets alone, it tells before
+        it does anything that all do together.
+
+        Args:
+          like: how the state is laid out (arrays or abstract ones).
+          check: called with the step and notes of each that is tried; what it raises is raised.
 
         Raises:
           UserError: none of those there can be read; they stay as they are.
         """
+        self.wait()
         broken: dict[int, str] = {}
         steps = self.steps()
         for step in reversed(steps):
-            why, found = None, None
-            try:
-                found = read(step)
-            except (UserError, MemoryError, jax.errors.JaxRuntimeError):
-                raise  # no fault of the checkpoint
-            except Damaged as error:
-                why = str(error)
-            except Exception as error:  # libraries raise errors of many kinds for a damaged file
-                why = _one_line(error)
-            problems = [said for said in all_say(why) if said is not None]
-            if not problems:
+            state = None
+            notes, why = first_says(partial(self._notes_or_why, step))
+            if notes is not None:
+                check(step, Notes(*notes))
+                state, why = self._state_or_why(step, like, Notes(*notes).checksums)
+            if notes is not None and state is not None:
                 self._set_aside([*broken.items()])
                 if broken:
                     self._manager.reload()
-                return step, found  # type: ignore[return-value]
-            broken[step] = problems[0]
+                return step, state
+            broken[step] = str(why)
         if not steps:
             return None
         raise UserError(
             f"{self._folder}: none of the checkpoints {', '.join(map(str, steps))} can be read: "
             f"{broken[steps[-1]]}; give another --out to start anew"
         )
+
+    def _notes_or_why(self, step: int) -> tuple[Notes | None, str | None]:
+        try:
+            return Notes(self._json(step, "data"), self._json(step, "config")), None
+        except NO_DAMAGE:
+            raise
+        except Exception as error:
+            return None, _one_line(error)
+
+    def _state_or_why(
+        self, step: int, like: TrainState, saved: dict[str, int]
+    ) -> tuple[TrainState | None, str | None]:
+        """The state, or what stopped the first process that has not got it."""
+        state, why = None, None
+        try:
+            state = self.restore(step, like)
+        except NO_DAMAGE:
+            raise
+        except Exception as error:
+            why = _one_line(error)
+        problems = [said for said in all_say(why) if said is not None]
+        if problems or state is None:
+            return None, problems[0]
+        try:  # by all together, and so with the same outcome
+            compare({"params": state.model, "opt": tuple(state[1:])}, saved)
+        except ValueError as error:
+            return None, _one_line(error)
+        return state, None
 
     def _garbled(self) -> list[tuple[int, str]]:
         """Checkpoints whose metrics, which the manager reads at once, are no JSON; and why."""
@@ -209,20 +264,7 @@ class Checkpoints:
     def _arrays(self, step: int, item: str, like: Any) -> Any:
         handler = ocp.StandardCheckpointHandler()
         place = self._place / str(step) / item
-        found, why = None, None
-        try:
-            found = handler.restore(place, args=ocp.args.StandardRestore(like))
-        except (MemoryError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # the others are about to compare checksums, all together
-            why = _one_line(error)
-        for said in all_say(why):
-            if said is not None:
-                raise Damaged(said)
-        saved = self.notes(step)[0].get("checksums", {})
-        if checksum(found) != saved.get(item, checksum(found)):  # older ones have none
-            raise Damaged(f"{item} has other values than were saved")
-        return found
+        return handler.restore(place, args=ocp.args.StandardRestore(like))
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
@@ -252,23 +294,6 @@ class Checkpoints:
             return
         with saving(self._folder):
             self._manager.close()
-
-
-@jax.jit
-def _sum_of_bits(tree: Any) -> jax.Array:
-    def bits(x: jax.Array) -> jax.Array:
-        kind = {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-        return jax.lax.bitcast_convert_type(x, kind).sum(dtype=jnp.uint32)
-
-    return sum(map(bits, jax.tree.leaves(tree)), jnp.uint32(0))
-
-
-def checksum(tree: Any) -> int:
-    """The sum of all arrays' bits, as integers modulo 2^32: the same on every mesh.
-
-    What the files of a checkpoint cannot tell by themselves: a bit that has changed.
-    """
-    return int(_sum_of_bits(tree))
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
+from rbs_jax.hosts.together import refuse_unlike
 from rbs_jax.storage import exists
 from rbs_jax.train.models import folder_of
 
@@ -25,7 +26,8 @@ def open_corpora(experiment: Experiment) -> Corpora:
     """The corpora that the experiment names, checked against each other and the model.
 
     Raises:
-      UserError: one is missing or given twice, ids exceed the vocabulary, or tokenizers differ.
+      UserError: one is missing or given twice, ids exceed the vocabulary, tokenizers differ, or
+        another process has found others.
     """
     data = experiment.data
     if not all(data.train) or not data.train:
@@ -54,7 +56,10 @@ def open_corpora(experiment: Experiment) -> Corpora:
                 f"data.{name} {corpus.folder}: not the tokenizer of {of}; "
                 f"prepare it with --tokenizer {train[0].folder}"
             )
-    return Corpora(train, fingerprint(train, data.weights), held_out)
+    found = Corpora(train, fingerprint(train, data.weights), held_out)
+    others = {name: corpus.manifest.fingerprint for name, corpus in held_out.items()}
+    refuse_unlike([found.fingerprint, others], "what the corpora hold")
+    return found
 
 
 def _twice(name: str, other: str, corpus: Corpus) -> str:

@@ -48,6 +48,12 @@ def place(letters: Any, batch: Any, mesh: Mesh, grids: int) -> Any:
     return jax.tree.map(spread, letters, batch)
 
 
+def place_whole(letters: Any, batch: Any, mesh: Mesh, grids: int) -> Any:
+    """As `place`, given all `grids` grids in every process."""
+    own = host_grids(mesh, grids)
+    return place(letters, jax.tree.map(lambda x: x[own], batch), mesh, grids)
+
+
 class Feed:
     """Batches of steps start to stop - 1 on the devices; `waited` counts seconds spent waiting."""
 

@@ -25,7 +25,7 @@ from rbs_jax.model.kinds import Model, grid_scores
 from rbs_jax.objective import pair_wins, top1_wins
 from rbs_jax.shapes import GridBatch, TokenGrid
 from rbs_jax.sharding import on_all
-from rbs_jax.train.feed import IN_BATCH, place
+from rbs_jax.train.feed import IN_BATCH, place_whole
 
 MEASURES = ("in_batch", "same_document", "balanced")
 CONTROLS = ("word_overlap", "longer_suffix", "end_position")
@@ -199,7 +199,7 @@ def _rewards(model: Model, batch: GridBatch, mesh: Mesh) -> np.ndarray:
     for at in range(0, count, grids_per_call):
         rows = np.minimum(np.arange(at, at + grids_per_call), count - 1)
         part = jax.tree.map(lambda x, rows=rows: x[rows], batch)
-        placed = place(IN_BATCH, part, mesh, grids_per_call)
+        placed = place_whole(IN_BATCH, part, mesh, grids_per_call)
         rewards.append(np.asarray(_grid_scores(model, placed.tokens)))
     return np.concatenate(rewards)[:count]
 

@@ -27,12 +27,12 @@ from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
 from rbs_jax.files import write_json
-from rbs_jax.hosts.together import all_say, first_says, is_first, refuse_unlike
+from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
-from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.checkpoint import Checkpoints, Notes
 from rbs_jax.train.corpora import open_corpora
 from rbs_jax.train.curves import installed_wandb
 from rbs_jax.train.feed import Feed
@@ -82,11 +82,11 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     traced = None if profile is None else parse_steps(profile)
     if experiment.train.wandb is not None and is_first():
         installed_wandb(experiment.train.wandb)  # or it would be found absent after a long start
+    refuse_unlike(to_json(experiment), "the config")
     experiment = with_sizes(experiment, str(out))
     experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
     train_on, fingerprint, corpora = open_corpora(experiment)
-    _refuse_unlike_hosts(experiment, fingerprint, corpora)
     stream = _stream(experiment, train_on)
     heldout = _heldout(experiment, corpora)
     folder = RunFolder(str(out))
@@ -148,30 +148,6 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     heartbeat.enter("done")
     folder.sync()
     return first_says(lambda: result)
-
-
-def _refuse_unlike_hosts(
-    experiment: Experiment, fingerprint: str, corpora: dict[str, Corpus]
-) -> None:
-    """Every process must do the same run on the same text, or what they share is of neither.
-
-    Raises:
-      UserError: a process has another config, or other corpora; paths may differ.
-    """
-    settings = {name: value for name, value in to_json(experiment).items() if name != "data"}
-    said = all_say(settings)
-    for index, other in enumerate(said):
-        unlike = differences(said[0], other)
-        if unlike:
-            raise UserError(
-                f"process {index} runs other settings than process 0 ({'; '.join(unlike)}); give "
-                "all hosts the same command and the same config"
-            )
-    refuse_unlike(fingerprint, "data.train")
-    for name in ("valid", "test"):
-        refuse_unlike(
-            corpora[name].manifest.fingerprint if name in corpora else None, f"data.{name}"
-        )
 
 
 def _stream(experiment: Experiment, corpora: Sequence[Corpus]) -> Stream[Any]:
@@ -268,12 +244,11 @@ def _restore_or_init(
     """The step to go on from, and the state there."""
     init = partial(init_state, optimizer=optimizer)
 
-    def read(step: int) -> TrainState:
-        _refuse_changes(experiment, fingerprints, *checkpoints.notes(step), step)
-        like = jax.eval_shape(init, shapes_of(experiment.kind, experiment.model))
-        return checkpoints.restore(step, abstract(mesh, like))
+    def check(step: int, notes: Notes) -> None:
+        _refuse_changes(experiment, fingerprints, *notes, step)
 
-    found = checkpoints.newest_readable(read)
+    like = abstract(mesh, jax.eval_shape(init, shapes_of(experiment.kind, experiment.model)))
+    found = checkpoints.newest_readable(like, check)
     if found is None:
         return 0, jax.jit(init, donate_argnums=0)(start_model(experiment, mesh))
     print(f"resuming at step {found[0]}", flush=True)

@@ -168,14 +168,7 @@ def load_model(found: Found, mesh: Mesh) -> LoadedModel:
         leaves = read_weights(folder, read_config(folder), paths, set(), mesh)
         return LoadedModel(filled(like, leaves), experiment, tokens)
     with Checkpoints(found.folder, keep=1) as checkpoints:
-        try:
-            model = checkpoints.restore_model(found.step, abstract(mesh, like))
-        except (ValueError, OSError, KeyError) as error:  # as libraries call a damaged file
-            others = [step for step in checkpoints.steps() if step != found.step]
-            raise UserError(
-                f"{found}: this checkpoint cannot be read ({error}); "
-                f"others are {', '.join(map(str, others)) or 'none'}: give {found.folder}@STEP"
-            ) from error
+        model = checkpoints.restore_model(found.step, abstract(mesh, like))
     return LoadedModel(model, experiment, tokens)
 
 

@@ -26,6 +26,10 @@ def assert_same(out, unbroken):
         json.loads((folder / "result.json").read_text())["test"] for folder in (out, unbroken)
     )
     assert mine["in_batch"]["n"] == other["in_batch"]["n"] > 0
+    for measure, figure in mine.items():
+        of_a_pair = 0.5 / figure["n"]
+        theirs = other[measure]["pair_accuracy"]
+        assert figure["pair_accuracy"] == pytest.approx(theirs, abs=of_a_pair), measure
 
 
 def test_two_processes_that_share_every_grid_have_the_losses_of_one(unbroken, unbroken_by_two):

@@ -13,7 +13,8 @@ from rbs_jax.model.reward import RewardModel
 from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.optim import OptimConfig, make_optimizer
 from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import Checkpoints, checksum
+from rbs_jax.train.checkpoint import Checkpoints
+from rbs_jax.train.checksum import checksum
 from rbs_jax.train.feed import IN_BATCH, place
 from rbs_jax.train.models import find_model, load_model
 from rbs_jax.train.state import abstract, init_state
@@ -155,13 +156,7 @@ def flip(path):
 
 def newest_of(folder):
     with Checkpoints(folder, keep=9) as checkpoints:
-        like = jax.jit(init)()
-
-        def read(step):
-            checkpoints.notes(step)
-            return checkpoints.restore(step, like)
-
-        step, state = checkpoints.newest_readable(read)
+        step, state = checkpoints.newest_readable(jax.jit(init)(), lambda *_: None)
         return step, jax.device_get(state), checkpoints.steps()
 
 
@@ -202,14 +197,29 @@ def test_where_no_checkpoint_can_be_read_all_stay(two_checkpoints, tmp_path, mes
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["1", "2"]
 
 
-def test_a_want_of_memory_is_not_taken_for_damage(two_checkpoints):
-    def read(step):
+def test_a_want_of_memory_is_not_taken_for_damage(two_checkpoints, mesh, monkeypatch):
+    def refuse(*_):
         raise MemoryError
 
     with Checkpoints(two_checkpoints[0], keep=9) as checkpoints:
+        monkeypatch.setattr(checkpoints, "_arrays", refuse)
         with pytest.raises(MemoryError):
-            checkpoints.newest_readable(read)
+            checkpoints.newest_readable(jax.jit(init)(), lambda *_: None)
         assert checkpoints.steps() == [1, 2]
+
+
+def test_a_damaged_model_is_refused_with_the_names_of_others(two_checkpoints, tmp_path, mesh):
+    shutil.copytree(two_checkpoints[0], tmp_path / "run")
+    for path in (tmp_path / "run/checkpoints/2/params/ocdbt.process_0/d").iterdir():
+        flip(path)
+    with Checkpoints(tmp_path / "run", keep=9) as checkpoints:
+        like = jax.jit(init)().model
+        checkpoints.restore_model(1, like)
+        with pytest.raises(UserError, match=r"checkpoints/2: .* cannot be read .*others are 1, "):
+            checkpoints.restore_model(2, like)
+        cut(tmp_path / "run/checkpoints/1/config/metadata")
+        with pytest.raises(UserError, match=r"checkpoints/1: this checkpoint cannot be read"):
+            checkpoints.notes(1)
 
 
 def test_the_checksum_is_that_of_the_bits_on_any_mesh():
