@@ -27,11 +27,12 @@ from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
 from rbs_jax.files import write_json
-from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
+from rbs_jax.hosts.together import first_says, is_first
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
+from rbs_jax.train.alike import refuse_other_settings
 from rbs_jax.train.checkpoint import Checkpoints, Notes
 from rbs_jax.train.corpora import open_corpora
 from rbs_jax.train.curves import installed_wandb
@@ -82,7 +83,7 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     traced = None if profile is None else parse_steps(profile)
     if experiment.train.wandb is not None and is_first():
         installed_wandb(experiment.train.wandb)  # or it would be found absent after a long start
-    refuse_unlike(to_json(experiment), "the config")
+    refuse_other_settings(experiment)
     experiment = with_sizes(experiment, str(out))
     experiment = with_mesh(experiment)
     mesh = make_mesh(experiment.mesh)
