@@ -18,28 +18,31 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
+from rbs_jax.remote import Unreachable
 
 Fields = TypeVar("Fields")
 MISTAKE = 2
 """Exit status of a user's mistake: the same command would fail again."""
+UNREACHABLE = 1
+"""Exit status where a bucket does not answer: later it may."""
 PREEMPTED = 75
 """Exit status of a run that was asked to leave and saved: the same command goes on."""
 
 
-def refuse(reason: str) -> int:
-    """Say a user's mistake in one line; returns the exit status."""
+def refuse(reason: str, status: int = MISTAKE) -> int:
+    """Say in one line what ends a command; returns the exit status."""
     print("rbs:", reason, file=sys.stderr)
-    return MISTAKE
+    return status
 
 
-def main(argv: Sequence[str] | None = None, refuse: Callable[[str], int] = refuse) -> int:
+def main(argv: Sequence[str] | None = None, refuse: Callable[[str, int], int] = refuse) -> int:
     """Run a command line; returns its exit status.
 
-    It is 0, or 1 where a check does not hold, or MISTAKE or PREEMPTED.
+    It is 0, or 1 where a check does not hold, or MISTAKE, UNREACHABLE or PREEMPTED.
 
     Args:
       argv: the arguments; None for those of the program.
-      refuse: called with a user's mistake, in one line; its result is the status.
+      refuse: called with what ends it, in one line, and the status; its result is the status.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     for library in ("absl", "asyncio"):  # orbax raises what it logs, and this says it in one line
@@ -52,9 +55,10 @@ def main(argv: Sequence[str] | None = None, refuse: Callable[[str], int] = refus
         with writing(Path("standard output")):
             sys.stdout.flush()
     except UserError as error:
-        return refuse(" ".join(str(error).splitlines()))
+        status = UNREACHABLE if isinstance(error, Unreachable) else MISTAKE
+        return refuse(" ".join(str(error).splitlines()), status)
     except OSError as error:  # what the file system refuses is the user's to mend
-        return refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return refuse(f"{error.filename or 'file system'}: {error.strerror or error}", MISTAKE)
     except Preempted as left:
         print(f"rbs: {left}; the same command goes on", file=sys.stderr)
         return PREEMPTED

@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -52,6 +53,24 @@ def writing(path: Path | str) -> Iterator[None]:
         if said is None:
             raise
         raise UserError(f"{path}: cannot be written: {said.strerror}") from error
+
+
+@contextmanager
+def locked(folder: Path, refusal: str) -> Iterator[None]:
+    """One process of a machine at a time; a lock ends with its process, however that ends.
+
+    Raises:
+      UserError: another is there, with `refusal` for a message.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(refusal) from error
+        yield
+    finally:
+        os.close(held)
 
 
 def refuse_existing(out: Path) -> None:

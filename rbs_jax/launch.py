@@ -78,7 +78,7 @@ def main() -> int:
         return _alone(command)
     failure.watch()
     try:
-        status = cli.main(command, lambda reason: failure.end_all(reason, MISTAKE))
+        status = cli.main(command, failure.end_all)
         together.wait_for_all()
     except Exception:
         failure.end_all_of_error()

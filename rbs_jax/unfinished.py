@@ -6,7 +6,6 @@ OUT.partial/unfinished/   of a local corpus; in a bucket OUT/unfinished/, and no
     shard-00017.json what a finished shard holds
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from rbs_jax.data.shard_task import WORK
 from rbs_jax.data.sources import find_files
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import differences
-from rbs_jax.files import make_folder, refuse_existing, writing
+from rbs_jax.files import locked, make_folder, refuse_existing, writing
 from rbs_jax.remote import is_remote
 from rbs_jax.storage import names_in, put_text, read_text, remove, size_of
 
@@ -114,15 +113,8 @@ def _alone(folder: str) -> Iterator[None]:
         return
     work = Path(folder) / WORK
     make_folder(work)
-    locked = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another rbs prepare is at work there") from error
+    with locked(work, f"{folder}: another rbs prepare is at work there"):
         yield
-    finally:
-        os.close(locked)
 
 
 def _plan(recipe: Recipe, parts: Sequence[Part]) -> dict[str, Any]:

@@ -518,6 +518,6 @@ def test_a_run_that_was_asked_to_leave_ends_with_a_status_of_its_own(monkeypatch
 
 def test_who_calls_it_may_take_a_mistake_in_hand(capsys):
     told = []
-    assert main(["nothing"], refuse=lambda reason: told.append(reason) or 9) == 9
+    assert main(["nothing"], refuse=lambda reason, _: told.append(reason) or 9) == 9
     assert "no command 'nothing'" in told[0]
     assert capsys.readouterr().err == ""

@@ -169,11 +169,10 @@ class Checkpoints:
     def newest_readable(
         self, like: TrainState, check: Callable[[int, Notes], None]
     ) -> tuple[int, TrainState] | None:
-        """The newest checkpoint that every process can read: its step, and the state there.
+        """The newest checkpoint that every process can read, its step and state; None without any.
 
         Newer ones that cannot be read are named in a warning, and set aside in the run's folder.
-        None where there is no checkpoint at all. Whatever a process meets alone, it tells before
-        it does anything that all do together.
+        What a process meets alone, it tells before it does anything that all do together.
 
         Args:
           like: how the state is laid out (arrays or abstract ones).
@@ -183,8 +182,7 @@ class Checkpoints:
           UserError: none of those there can be read; they stay as they are.
         """
         self.wait()
-        broken: dict[int, str] = {}
-        steps = self.steps()
+        broken, steps = dict[int, str](), self.steps()
         for step in reversed(steps):
             state = None
             notes, why = first_says(partial(self._notes_or_why, step))
@@ -236,10 +234,12 @@ class Checkpoints:
         """Checkpoints whose metrics, which the manager reads at once, are no JSON; and why."""
         found = []
         for path in self._place.glob("[0-9]*/metrics/metrics"):
+            step = path.parent.parent.name
             try:
                 json.loads(path.read_text())
             except ValueError as error:
-                found.append((int(path.parent.parent.name), _one_line(error)))
+                if step.isdigit():  # not a save that was cut short
+                    found.append((int(step), _one_line(error)))
         return found
 
     def _set_aside(self, broken: Sequence[tuple[int, str]]) -> None:
@@ -267,7 +267,7 @@ class Checkpoints:
         return handler.restore(place, args=ocp.args.StandardRestore(like))
 
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
+        """Of all whole checkpoints, oldest first; a kill can leave half of a deleted one."""
         return first_says(
             lambda: sorted(
                 step

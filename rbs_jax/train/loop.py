@@ -26,7 +26,7 @@ from rbs_jax.data.stream import BlockStream, GridStream, Stream
 from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import Experiment, differences, from_json, to_json
-from rbs_jax.files import write_json
+from rbs_jax.files import locked, write_json
 from rbs_jax.hosts.together import first_says, is_first
 from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
@@ -98,6 +98,7 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
         share = stream.share_at_sentence_ends
         print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
     with (
+        locked(folder.local, f"{folder.name}: another rbs train is at work there"),
         jax.set_mesh(mesh),
         folder.copied_now_and_then(),
         Checkpoints(folder.name, experiment.train.keep) as checkpoints,

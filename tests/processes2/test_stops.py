@@ -145,7 +145,8 @@ def test_hosts_that_run_other_settings_or_other_text_are_refused(pods):
     command = ("train", "rate.py", "--out", "rate")
     done = pods.start_each(command, [{"RATE": "1e-2"}, {"RATE": "5e-2"}]).end(within=90)
     assert done.statuses == [2, 2]
-    assert "the config: is not the same for process 1 as for process 0" in done.said
+    changed = "optim.learning_rate: 0.01 -> 0.05"
+    assert f"process 1 has other settings than process 0 ({changed}): give" in done.said
 
 
 def test_a_log_that_cannot_be_written_is_a_mistake_and_ends_all(pods):

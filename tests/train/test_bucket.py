@@ -206,7 +206,7 @@ def test_a_bucket_that_cannot_be_reached_is_told_in_one_line(
         "from rbs_jax.experiment import from_json\n"
         f"experiment = from_json({to_json(experiment)!r})\n"
     )
-    assert main(["train", str(config), "--out", f"{gs.url}/run"]) == 2
+    assert main(["train", str(config), "--out", f"{gs.url}/run"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{gs.url}/run" in line
     assert "cannot be reached" in line

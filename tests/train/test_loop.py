@@ -17,6 +17,7 @@ from rbs_jax.data.stream import GridStream
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import DataConfig, TrainConfig, from_json, to_json
+from rbs_jax.files import locked
 from rbs_jax.hosts.notice import Notice
 from rbs_jax.optim import OptimConfig
 from rbs_jax.sharding import MeshConfig
@@ -397,6 +398,16 @@ def test_another_test_corpus_gets_untrained_figures_of_its_own(experiment, tmp_p
 def test_going_back_to_fewer_steps_is_refused(unbroken, experiment):
     with pytest.raises(UserError, match=r"6 steps already, train\.steps is 4"):
         train(with_steps(experiment, 4), unbroken[0])
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(experiment, tmp_path):
+    with (
+        locked(tmp_path, "nobody else"),
+        pytest.raises(UserError, match=f"{tmp_path}: another rbs train is at work there"),
+    ):
+        train(experiment, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert train(with_steps(experiment, 1), tmp_path)["steps"] == 1
 
 
 def test_sigterm_saves_where_the_run_stands_and_the_same_call_goes_on(
