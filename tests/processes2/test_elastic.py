@@ -17,11 +17,14 @@ pytestmark = pytest.mark.slow
 
 
 def assert_same(out, unbroken):
-    """Other meshes add in another order, so figures agree to rounding."""
+    """Other meshes add in another order: figures agree to rounding, which training then widens."""
     ours, theirs = timeless(out), timeless(unbroken)
     assert [record["step"] for record in ours] == [record["step"] for record in theirs]
     for mine, other in zip(ours, theirs, strict=True):
-        assert mine == pytest.approx(other, rel=1e-3, abs=1e-4), mine["step"]
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4), mine["step"]
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-2), mine["step"]
+        if mine["step"] <= 5:
+            assert mine == pytest.approx(other, rel=1e-5, abs=1e-6), mine["step"]
     mine, other = (
         json.loads((folder / "result.json").read_text())["test"] for folder in (out, unbroken)
     )
