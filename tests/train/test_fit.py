@@ -131,6 +131,13 @@ def test_a_given_tile_is_taken_whatever_it_needs(monkeypatch):
     assert fitted(monkeypatch, 9, lambda _: 10, given) == (TileConfig(4, 2), [TileConfig(4, 2)])
 
 
+def test_all_hosts_take_the_tile_that_fits_the_one_with_least_memory(monkeypatch):
+    alone, _ = fitted(monkeypatch, 64, area)
+    monkeypatch.setattr(fitting, "all_say", lambda free: [free, 20])
+    assert area(alone) == 64
+    assert area(fitted(monkeypatch, 64, area)[0]) == 16
+
+
 def test_on_cpu_the_devices_share_half_of_the_free_memory(monkeypatch):
     class Memory(NamedTuple):
         available: int = 160
