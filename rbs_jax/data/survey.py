@@ -17,6 +17,7 @@ from rbs_jax.data.documents import LeftOut, read_part
 from rbs_jax.data.duplicates import PERMUTATIONS, digest, signature
 from rbs_jax.data.shard_task import ShardTask
 from rbs_jax.files import writing
+from rbs_jax.remote import is_remote
 from rbs_jax.storage import exists, fetched, put
 
 CLEAN = -1
@@ -68,7 +69,9 @@ def _signatures(task: ShardTask) -> str:
 def _look(task: ShardTask, signatures: BinaryIO) -> dict[str, Any]:
     """The arrays of `Found`; signatures, the most of it by far, go to a file at once."""
     recipe = task.recipe
-    runs = _runs(task.work, recipe.benchmarks) if recipe.benchmarks else BenchmarkRuns.of(())
+    # Absolute, since a relative name may be another folder's before long.
+    work = task.work if is_remote(task.work) else str(Path(task.work).absolute())
+    runs = _runs(work) if recipe.benchmarks else BenchmarkRuns.of(())
     numbers = {name: number for number, name in enumerate(runs.names)}
     numbered, digests, ids = array("q"), bytearray(), []
     for place, part in enumerate(task.parts):
@@ -90,7 +93,7 @@ def _look(task: ShardTask, signatures: BinaryIO) -> dict[str, Any]:
 
 
 @functools.lru_cache(1)
-def _runs(work: str, _benchmarks: tuple[str, ...]) -> BenchmarkRuns:
+def _runs(work: str) -> BenchmarkRuns:
     """The benchmarks' runs, read once by each process."""
     return read_runs(work)
 

@@ -106,6 +106,16 @@ def test_the_first_stays_and_each_reason_has_its_list(folder):
     assert not (folder / "out" / WORK).exists()
 
 
+def test_another_folder_of_the_same_names_has_benchmarks_of_its_own(folder, monkeypatch):
+    asked = {"benchmarks": ("bench.jsonl",)}
+    assert made("out", TEXTS, folder, **asked).left_out == {"contaminated": 2}
+    other = folder / "elsewhere"
+    other.mkdir()
+    (other / "bench.jsonl").write_text(json.dumps({"prompt": UNIQUE[7]}) + "\n")
+    monkeypatch.chdir(other)
+    assert made("out", TEXTS, other, **asked).left_out == {"contaminated": 1}
+
+
 def test_what_is_packed_is_the_rest_and_nothing_else(folder, monkeypatch):
     monkeypatch.setattr(parts_module, "PART_BYTES", 10**9)  # one shard
     asked = {"duplicates": "near", "benchmarks": ("bench.jsonl",)}
