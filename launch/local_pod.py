@@ -1,6 +1,6 @@
-"""A pod on one machine: N processes with M simulated devices each, or one a GPU's share.
+"""A pod on one machine: N processes with M simulated devices each.
 
-python launch/local_pod.py --processes 2 --devices 2 train configs/textbooks_cpu.py --out runs/pod
+python launch/local_pod.py --processes 2 --devices 2 train CONFIG --out runs/pod
 
 The processes meet as those of a real pod do, each with its own log. Process 0 talks to the
 terminal. Where one fails or is killed all end, and with --restarts they are started again. SIGTERM

@@ -18,13 +18,12 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.errors import Preempted, UserError
 from rbs_jax.experiment import load_experiment
 from rbs_jax.files import writing
+from rbs_jax.hosts.failure import LOST
 from rbs_jax.remote import Unreachable
 
 Fields = TypeVar("Fields")
 MISTAKE = 2
 """Exit status of a user's mistake: the same command would fail again."""
-UNREACHABLE = 1
-"""Exit status where a bucket does not answer: later it may."""
 PREEMPTED = 75
 """Exit status of a run that was asked to leave and saved: the same command goes on."""
 
@@ -38,7 +37,8 @@ def refuse(reason: str, status: int = MISTAKE) -> int:
 def main(argv: Sequence[str] | None = None, refuse: Callable[[str, int], int] = refuse) -> int:
     """Run a command line; returns its exit status.
 
-    It is 0, or 1 where a check does not hold, or MISTAKE, UNREACHABLE or PREEMPTED.
+    It is 0, or 1 where a check does not hold, or MISTAKE, PREEMPTED, or LOST where a bucket
+    does not answer, since later it may.
 
     Args:
       argv: the arguments; None for those of the program.
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None, refuse: Callable[[str, int], int] = 
         with writing(Path("standard output")):
             sys.stdout.flush()
     except UserError as error:
-        status = UNREACHABLE if isinstance(error, Unreachable) else MISTAKE
+        status = LOST if isinstance(error, Unreachable) else MISTAKE
         return refuse(" ".join(str(error).splitlines()), status)
     except OSError as error:  # what the file system refuses is the user's to mend
         return refuse(f"{error.filename or 'file system'}: {error.strerror or error}", MISTAKE)

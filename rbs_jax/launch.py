@@ -63,8 +63,9 @@ def main() -> int:
     try:
         log_to(launch.logs / f"process-{together.index()}.log", shows=together.is_first())
     except UserError as error:
-        failure.end_all(str(error), MISTAKE) if together.number() > 1 else refuse(str(error))
-        return MISTAKE
+        if together.number() > 1:
+            failure.end_all(str(error), MISTAKE)
+        return refuse(str(error))
     if command[:1] != ["train"]:  # which alone saves and leaves; jax would keep it from the others
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     began = time.strftime("%Y-%m-%d %H:%M:%S")

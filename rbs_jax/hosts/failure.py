@@ -1,8 +1,8 @@
 """How one process's failure ends all of them: its error is shown once, and nobody hangs.
 
 An error that a process meets is put where all others look, and they end at once. A process that
-is killed says nothing. Its peers then learn it from the network, which breaks at once on CPU and
-GPU, or from jax's heartbeats, which stop for HEARTBEAT seconds before the others are ended.
+is killed says nothing. Its peers then learn it from the network, which breaks at once on CPU,
+or from jax's heartbeats, which stop for HEARTBEAT seconds before the others are ended.
 """
 
 import json
@@ -34,8 +34,6 @@ BROKEN = r"Gloo|NCCL|UNAVAILABLE|Connection (reset|closed|refused)"
 """What an error says where the network to another process broke."""
 LOST = 1
 """Exit status where no user's mistake ended a run; a supervisor starts it again."""
-
-
 _ending = threading.Lock()
 
 

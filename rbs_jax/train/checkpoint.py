@@ -253,7 +253,8 @@ class Checkpoints:
                 f"set aside in {self._folder.parent / BROKEN}, and the one before it used",
                 file=sys.stderr,
             )
-        wait_for_all()
+        if broken:
+            wait_for_all()
 
     # Handlers, since what the manager restores through makes every process wait for all others:
     # one that meets a damaged file would leave them waiting.
@@ -262,8 +263,7 @@ class Checkpoints:
         return ocp.JsonCheckpointHandler().restore(self._place / str(step) / item)
 
     def _arrays(self, step: int, item: str, like: Any) -> Any:
-        handler = ocp.StandardCheckpointHandler()
-        place = self._place / str(step) / item
+        handler, place = ocp.StandardCheckpointHandler(), self._place / str(step) / item
         return handler.restore(place, args=ocp.args.StandardRestore(like))
 
     def steps(self) -> list[int]:

@@ -1,6 +1,7 @@
 import random
 
 import fsspec
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -59,3 +60,22 @@ def bucket(tmp_path, monkeypatch):
     yield put
     files.store.clear()
     files.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """A corpus in which every half block is one of a kind."""
+    chance = np.random.default_rng(0)
+    sizes = chance.integers(1, 40, size=60)
+    texts = ["".join(chance.choice(list("abcdefghijklmnopqrstuvwxyz"), size=n)) for n in sizes]
+    folder = tmp_path_factory.mktemp("letters") / "train"
+    write_corpus(texts, folder, train_tokens(texts, 258), 8, {})
+    return Corpus(folder)
+
+
+@pytest.fixture
+def sentences(tmp_path):
+    """A corpus of documents with and without full stops, a letter an id."""
+    texts = ["abc. def. ghi. jkl.", "abcdefghijklmnopqrst", "abcdefg. hijklmn. op"] * 9
+    write_corpus(texts, tmp_path / "sentences", train_tokens(texts, 258), 8, {})
+    return Corpus(tmp_path / "sentences")
