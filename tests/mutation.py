@@ -25,7 +25,7 @@ from tests.mutants import mutants
 ROOT = Path(__file__).parent.parent
 TARGETS = {
     "rbs_jax/data/split.py": ("tests/data/test_split.py",),
-    "rbs_jax/data/stream.py": ("tests/data/test_stream.py",),
+    "rbs_jax/data/stream.py": ("tests/data/test_stream.py", "tests/data/test_stream_of_several.py"),
     "rbs_jax/data/grid.py": ("tests/data/test_grid.py",),
     "rbs_jax/data/order.py": ("tests/data/test_order.py",),
     "rbs_jax/model/attention.py": ("tests/model/test_reward.py", "tests/model/test_language.py"),
