@@ -13,7 +13,7 @@ FLOORS = [
     {"files", "remote", "storage", "config_file"},
     {"sharding", "chips", "hosts"},
     {"data", "model", "objective", "optim"},
-    {"convert"},
+    {"convert", "suites"},
     {"workers", "beam"},
     {"experiment", "prepare", "unfinished", "train"},
     {"score", "eval", "export", "plan"},

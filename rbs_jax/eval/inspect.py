@@ -13,8 +13,8 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.eval.corpus import measure_blocks
+from rbs_jax.eval.grids import masked, show_pairs
 from rbs_jax.eval.page import Note, Part, Plot, Quote, Section, Table, as_html, as_text
-from rbs_jax.eval.pairs import masked, show_pairs
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
 
 SHOWN = 400

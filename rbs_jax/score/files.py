@@ -14,8 +14,9 @@ from typing import Any, TextIO
 import jax
 from tqdm import tqdm
 
-from rbs_jax.data.sources import Record, checked_text, in_batches, read_jsonl, text_of
-from rbs_jax.data.template import Form, Prompt, TemplateConfig
+from rbs_jax.data.answers import prompt_of, responses_of
+from rbs_jax.data.sources import Record, in_batches, read_jsonl
+from rbs_jax.data.template import Form, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.remote import is_remote
@@ -96,8 +97,8 @@ def _score_lines(scorer: Scorer, file: str, out: TextIO) -> dict[str, Any]:
     counts = {"lines": 0, "responses": 0, "null_scores": 0}
     with tqdm(unit="response", disable=None) as bar:
         for records in _read_alike(file):
-            prompts = [_prompt_of(record) for record in records]
-            responses = [_responses_of(record) for record in records]
+            prompts = [prompt_of(record) for record in records]
+            responses = [responses_of(record) for record in records]
             scores = scorer.score(prompts, responses, [record.where for record in records])
             for record, own in zip(records, scores, strict=True):
                 out.write(json.dumps(record.fields | {"scores": own}) + "\n")
@@ -106,28 +107,3 @@ def _score_lines(scorer: Scorer, file: str, out: TextIO) -> dict[str, Any]:
                 counts["null_scores"] += own.count(None)
                 bar.update(len(own))
     return counts
-
-
-def _prompt_of(record: Record) -> Prompt:
-    prompt = record.fields.get("prompt")
-    if not isinstance(prompt, list):
-        return text_of(record, "prompt")
-    if not prompt:
-        raise UserError(f"{record.where}: field 'prompt' is an empty list")
-    for index, message in enumerate(prompt):
-        what = f"{record.where}: prompt[{index}]"
-        if not isinstance(message, dict):
-            raise UserError(f'{what} is {type(message).__name__}, not {{"role", "content"}}')
-        for field in ("role", "content"):
-            checked_text(message.get(field), f"{what}.{field}")
-    return prompt
-
-
-def _responses_of(record: Record) -> list[str]:
-    responses = record.fields.get("responses")
-    if not isinstance(responses, list):
-        raise UserError(f"{record.where}: field 'responses' must be a list of strings")
-    return [
-        checked_text(response, f"{record.where}: responses[{index}]")
-        for index, response in enumerate(responses)
-    ]

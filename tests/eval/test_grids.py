@@ -9,7 +9,7 @@ from rbs_jax.data.grid import GridConfig
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
-from rbs_jax.eval.pairs import masked, show_pairs, with_ends
+from rbs_jax.eval.grids import masked, show_pairs, with_ends
 from tests.tiny import made_up_documents
 
 SPLIT = SplitConfig(prefix_length=12, suffix_length=8)
@@ -82,7 +82,7 @@ def test_what_else_the_grids_do_leaves_the_masked_share(corpus, one_grid):
 
 
 def test_no_more_grids_than_said_are_counted(corpus, monkeypatch):
-    monkeypatch.setattr("rbs_jax.eval.pairs.GRIDS", 3)
+    monkeypatch.setattr("rbs_jax.eval.grids.GRIDS", 3)
     found = masked(corpus, SPLIT, GridConfig(prefixes=2, grids_per_step=2), 0)
     assert (found["grids"], found["rows"]) == (4, 8)
 

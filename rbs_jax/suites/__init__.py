@@ -1,0 +1,1 @@
+"""Benchmarks: rows as their publishers ship them to items, and scores of those to figures."""

@@ -1,0 +1,73 @@
+"""Figures of values: means of groups, weighted sums of those, and their bootstrap intervals.
+
+A benchmark gives each of its groups (a subset, a cell of a matrix) one value an item; its published
+averages are weighted sums of groups' means. So one bootstrap serves all of them.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+DRAWS = 2000
+"""Of a bootstrap."""
+
+
+class Group(NamedTuple):
+    """Values with a mean."""
+
+    values: Float[np.ndarray, " N"]
+    units: Sequence[str]
+    """What each value belongs to, a prompt: those of one unit are drawn together."""
+
+
+Groups = Mapping[str, Group]
+Weights = Mapping[str, float]
+"""Of groups' means; they need not sum to 1."""
+Means = Mapping[str, Float[np.ndarray, " R"]]
+"""Of each group, in every draw."""
+
+
+def mean(groups: Groups, weights: Weights) -> float:
+    """A weighted sum of groups' means."""
+    return float(sum(weight * groups[name].values.mean() for name, weight in weights.items()))
+
+
+def resampled(groups: Groups) -> Means:
+    """The mean of each group in draws of units, with replacement.
+
+    The same units in the same order have the same draws, so that two models' draws are paired.
+    A draw that holds none of a group's units has no mean, NaN; nor has any draw of one unit.
+    """
+    places: dict[str, int] = {}
+    for unit in (unit for group in groups.values() for unit in group.units):
+        places.setdefault(unit, len(places))
+    if len(places) < 2:
+        return {name: np.full(DRAWS, np.nan) for name in groups}
+    columns = []
+    for group in groups.values():
+        at = [places[unit] for unit in group.units]
+        columns += [np.bincount(at, weights, len(places)) for weights in (group.values, None)]
+    drawn = _draws(len(places)).astype(np.float32) @ np.transpose(columns)
+    with np.errstate(invalid="ignore"):
+        means = drawn[:, ::2] / drawn[:, 1::2]
+    return dict(zip(groups, means.T, strict=True))
+
+
+@functools.lru_cache(4)
+def _draws(units: int) -> UInt8[np.ndarray, "R U"]:
+    """How often each unit is drawn."""
+    chance = np.random.default_rng(units)
+    drawn = [np.bincount(chance.integers(units, size=units), minlength=units) for _ in range(DRAWS)]
+    return np.array(drawn, np.uint8)  # a unit is drawn once on average, and never 256 times
+
+
+def interval(means: Means, weights: Weights) -> list[float] | None:
+    """The middle 95% of a weighted sum over the draws; None where there are none."""
+    draws = np.asarray(sum(weight * means[name] for name, weight in weights.items()), float)
+    if np.isnan(draws).all():
+        return None
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return [float(low), float(high)]

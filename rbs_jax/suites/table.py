@@ -1,0 +1,8 @@
+"""Every benchmark by the name that `rbs eval` knows it by."""
+
+from rbs_jax.suites.pairs import PAIRS
+from rbs_jax.suites.suite import Suite
+
+SUITES: dict[str, Suite] = {
+    "pairs": PAIRS,
+}
