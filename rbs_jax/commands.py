@@ -104,17 +104,30 @@ class Train:
     """The run's folder, a path or a URL (gs://); default runs/ and the config's name."""
     profile: str | None = None
     """Steps FIRST:LAST to trace, both included, to the run's folder; TensorBoard shows it."""
+    suites: tuple[str, ...] = ()
+    """Benchmarks to follow, each SUITE=PATH (rbs eval): learning curves, which choose nothing."""
+    suites_every: int = 100
+    """Steps between measurements of them; the untrained model and the last step are measured too.
+    """
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = Experiment()
     """Any field of the config, overridden for this run."""
 
     def run(self) -> None:
         from rbs_jax.eval.report import heldout_table
         from rbs_jax.train.loop import train
+        from rbs_jax.train.watch import Watch
 
         if self.config.suffix != ".py":
             raise UserError(f"{self.config}: a config is a .py file")
         out = (self.out or f"runs/{self.config.stem}").rstrip("/")
-        result = train(self.experiment, out, self.profile)
+        watch = None
+        if self.suites:
+            from rbs_jax.eval.benchmark import watched
+
+            if self.suites_every < 1:
+                raise UserError(f"--suites-every is {self.suites_every}, it must be at least 1")
+            watch = Watch(self.suites, self.suites_every, watched(self.suites))
+        result = train(self.experiment, out, self.profile, watch)
         reported = result["reported"]
         if reported is not None:
             print(f"\n{reported}")

@@ -42,22 +42,38 @@ class Eval:
     model: Positional[str]
     """A run's folder or URL, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init;
     or a Hugging Face folder."""
-    suite: Positional[Literal["heldout"]]
-    """heldout: true continuations against others, on a corpus."""
+    suite: Positional[str]
+    """heldout: true continuations against others, on a corpus. Or a benchmark (docs/suites.md):
+    pairs."""
     data: str
-    """The suite's data; for heldout a corpus, by folder or URL."""
+    """A path or URL: for heldout a corpus, else the benchmark's file or folder as published."""
     out: str
-    """Folder for result.json, a path or URL."""
+    """Folder for result.json, and a benchmark's scores.jsonl, a path or URL."""
     language_model: str | None = None
-    """A language MODEL whose likelihoods are a control beside the others."""
+    """A language MODEL whose likelihoods are a control beside the others; of a benchmark None is
+    the one that the run started from."""
+    form: Literal["plain", "chat", "human_assistant"] | None = None
+    """How a benchmark's prompt and response become one text; None as in training."""
+    close: bool | None = None
+    """Whether what ends the response's turn is part of that text; None as in training."""
 
     def run(self) -> None:
-        from rbs_jax.eval.heldout import evaluate
-        from rbs_jax.eval.report import heldout_table
+        from rbs_jax.eval.benchmark import evaluate
+        from rbs_jax.eval.heldout import evaluate as on_corpus
+        from rbs_jax.eval.report import benchmark_table, heldout_table
+        from rbs_jax.suites.table import SUITES
 
         out = self.out.rstrip("/")
-        result = evaluate(self.model, self.data, out, self.language_model)["heldout"]
-        print(heldout_table(result["test"], result["untrained"], result["controls"]))
+        if self.suite == "heldout":
+            if self.form is not None or self.close is not None:
+                raise UserError("heldout is measured in training's form: leave --form, --close out")
+            result = on_corpus(self.model, self.data, out, self.language_model)["heldout"]
+            print(heldout_table(result["test"], result["untrained"], result["controls"]))
+        elif self.suite in SUITES:
+            named = self.model, self.suite, self.data, out, self.language_model
+            print(benchmark_table(evaluate(*named, self.form, self.close)))
+        else:
+            raise UserError(f"no suite {self.suite!r}; there are heldout, {', '.join(SUITES)}")
         print(f"{out}/result.json")
 
 

@@ -1,6 +1,5 @@
 """`rbs eval MODEL heldout`: the three held-out figures on any prepared corpus."""
 
-import json
 import sys
 from typing import Any
 
@@ -10,12 +9,10 @@ from jax.sharding import Mesh
 from rbs_jax.data.reader import Corpus
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
-from rbs_jax.files import json_text, writing
-from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
+from rbs_jax.eval.results import refuse_other_result, write_result
+from rbs_jax.hosts.together import first_says, refuse_unlike
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.storage import exists, put_text, read_text
-from rbs_jax.train.folder import CHECKPOINTS
 from rbs_jax.train.heldout import MEASURES, Figures, Heldout
 from rbs_jax.train.models import Found, find_model, load_model, start_model
 
@@ -37,7 +34,7 @@ def evaluate(model: str, data: str, out: str, language_model: str | None = None)
       UserError: no such model or corpus, the corpus has another tokenizer, or `out`
         holds a result that is no evaluation's.
     """
-    first_says(lambda: _refuse_other_result(out))
+    first_says(lambda: refuse_other_result(out))
     found, corpus = find_model(model), Corpus(data)
     refuse_unlike(corpus.manifest.fingerprint, data)
     other = None if language_model is None else find_model(language_model)
@@ -85,10 +82,7 @@ def evaluate(model: str, data: str, out: str, language_model: str | None = None)
             "controls": controls,
         },
     }
-    path = f"{out}/result.json"
-    if is_first():
-        with writing(path):
-            put_text(json_text(result), path)
+    write_result(out, result)
     return result
 
 
@@ -108,16 +102,3 @@ def _untrained(found: Found, heldout: Heldout, mesh: Mesh) -> Figures | None:
         print(f"rbs: no control random_head: model.init: {error}", file=sys.stderr)
         return None
     return heldout.figures(start, mesh)
-
-
-def _refuse_other_result(out: str) -> None:
-    if exists(f"{out}/{CHECKPOINTS}"):
-        raise UserError(f"{out}: holds a run with a result of its own; give another --out")
-    path = f"{out}/result.json"
-    try:
-        text = read_text(path)
-        there = {"suite": None} if text is None else json.loads(text)
-    except ValueError:  # not JSON, nor then a result of ours
-        there = None
-    if not isinstance(there, dict) or "suite" not in there:
-        raise UserError(f"{path}: is no result of an evaluation; give another --out")

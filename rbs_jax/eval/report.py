@@ -1,11 +1,13 @@
 """Results as a person reads them: a table with its controls, and the learning curve."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 
+from rbs_jax.eval.page import Table
 from rbs_jax.train.heldout import MEASURES
 from rbs_jax.train.metrics import read_metrics
 
@@ -45,6 +47,27 @@ def heldout_table(
         for row in rows
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def benchmark_table(result: Mapping[str, Any]) -> str:
+    """A benchmark's averages and subsets, each beside its controls, with a mark where it is inside.
+
+    Intervals are 95%, by bootstrap over prompts.
+    """
+    controls = list(result["controls"] or {})
+    head = ("", "n", "accuracy", "95%", *(name.replace("_", " ") for name in controls), "inside")
+    rows = [
+        (
+            name,
+            f"{each['n']:,}" if "n" in each else "",
+            _number(each["accuracy"]),
+            _interval(each["ci95"]),
+            *(_number(each["controls"][control]) for control in controls),
+            "inside" if each["inside_controls"] else "",
+        )
+        for name, each in (result["averages"] | result["subsets"]).items()
+    ]
+    return "\n".join(Table(rows, head).lines())
 
 
 def _number(value: float | None) -> str:

@@ -42,7 +42,8 @@ def drawn(record: dict[str, Any]) -> dict[str, float]:
 def _group(name: str) -> str:
     if name in TIME_FIELDS:
         return f"speed/{name}"
-    return name.replace("_", "/", 1) if name.startswith("heldout_") else f"train/{name}"
+    grouped = name.startswith(("heldout_", "suite_"))
+    return name.replace("_", "/", 1) if grouped else f"train/{name}"
 
 
 class TensorBoard:

@@ -28,7 +28,8 @@ LAST_COPY = 10.0
 """How long the end of a run waits for its last copy, where the bucket fails [seconds]."""
 HEARTBEAT, TENSORBOARD, PROFILE = "heartbeat.json", "tensorboard", "profile"
 WANDB_ID = "wandb_id.txt"
-RESUMED = ("metrics.jsonl", "untrained.json", WANDB_ID)
+UNTRAINED_SUITES = "untrained_suites.json"
+RESUMED = ("metrics.jsonl", "untrained.json", UNTRAINED_SUITES, WANDB_ID)
 """The small files that a resumed run reads."""
 BEGUN = BESIDE | {
     *(CHECKPOINTS, *RESUMED, HEARTBEAT, TENSORBOARD, PROFILE),

@@ -7,6 +7,7 @@ OUT/profile/          a trace of a few steps, where one is asked for
 OUT/checkpoints/      by orbax, one folder a step
 OUT/tokenizer.json    the corpus's own, so that the folder can score text
 OUT/untrained.json    held-out figures before the first step
+OUT/untrained_suites.json   and those of benchmarks, where some are watched
 OUT/result.json       held-out figures after the last
 """
 
@@ -25,15 +26,14 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.stream import BlockStream, GridStream, Stream
 from rbs_jax.data.template import Template
 from rbs_jax.errors import Preempted, UserError
-from rbs_jax.experiment import Experiment, differences, from_json, to_json
+from rbs_jax.experiment import Experiment, from_json
 from rbs_jax.files import locked, write_json
 from rbs_jax.hosts.together import first_says, is_first
-from rbs_jax.model.kinds import shapes_of
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.optim import make_optimizer
 from rbs_jax.sharding import make_mesh
 from rbs_jax.train.alike import refuse_other_settings
-from rbs_jax.train.checkpoint import Checkpoints, Notes
+from rbs_jax.train.checkpoint import SELECTED_BY, Checkpoints
 from rbs_jax.train.corpora import open_corpora
 from rbs_jax.train.curves import installed_wandb
 from rbs_jax.train.feed import Feed
@@ -44,29 +44,28 @@ from rbs_jax.train.heldout import Figures, Heldout
 from rbs_jax.train.metrics import speeds
 from rbs_jax.train.models import start_model, with_sizes
 from rbs_jax.train.profile import Profile, parse_steps
+from rbs_jax.train.resume import restore_or_init
 from rbs_jax.train.run import Run
-from rbs_jax.train.state import TrainState, abstract, init_state
+from rbs_jax.train.state import TrainState
 from rbs_jax.train.step import make_step
 from rbs_jax.train.tile import TileConfig
 from rbs_jax.train.topology import with_mesh
-
-MAY_CHANGE = (
-    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "checkpoint_minutes", "keep")),
-    *("train.patience", "train.max_skipped", "train.wandb"),
-    "mesh.",
-    "tile.",
-    "data.",
-)
-"""What a resumed run may set anew; corpora are compared by fingerprint, not by path."""
+from rbs_jax.train.watch import Watch, Watching
 
 
-def train(experiment: Experiment, out: str | Path, profile: str | None = None) -> dict[str, Any]:
+def train(
+    experiment: Experiment,
+    out: str | Path,
+    profile: str | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """Train to the last step, resuming where `out` already holds a run; returns result.json.
 
     Args:
       experiment: what to train.
       out: the run's folder, a path or a URL.
       profile: steps to trace, FIRST:LAST, both included; None for none.
+      watch: benchmarks to measure on the way; they choose nothing. None for none.
 
     In order:
       1. open the corpora and check that they fit the model;
@@ -91,12 +90,16 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
     stream = _stream(experiment, train_on)
     heldout = _heldout(experiment, corpora)
     folder = RunFolder(str(out))
-    fingerprints: dict[str, str | None] = {"fingerprint": fingerprint, "selected_on": None}
-    if experiment.train.best_every is not None:
-        fingerprints["selected_on"] = corpora["valid"].manifest.fingerprint
+    selects = experiment.train.best_every is not None
+    fingerprints: dict[str, str | None] = {
+        "fingerprint": fingerprint,
+        "selected_on": corpora["valid"].manifest.fingerprint if selects else None,
+    }
     if stream.share_at_sentence_ends is not None:
-        share = stream.share_at_sentence_ends
-        print(f"a sentence ends within split.reach in {share:.0%} of blocks, the rest cut at L1")
+        print(
+            f"a sentence ends within split.reach in {stream.share_at_sentence_ends:.0%} of blocks, "
+            "the rest cut at L1"
+        )
     with (
         locked(folder.local, f"{folder.name}: another rbs train is at work there"),
         jax.set_mesh(mesh),
@@ -108,7 +111,7 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
         optimizer = make_optimizer(
             experiment.optim, experiment.train.steps, experiment.updates_per_step
         )
-        start, state = _restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
+        start, state = restore_or_init(experiment, fingerprints, optimizer, checkpoints, mesh)
         heartbeat.begin(start)
         train_on[0].tokens().save(folder.local)
         reported = next((name for name in ("test", "valid") if name in heldout), None)
@@ -119,11 +122,20 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
                 folder.local / "untrained.json", grids, fingerprint, experiment, start, state, mesh
             )
             beside |= {"untrained": untrained, "controls": grids.controls()}
+        watching = Watching(watch, experiment, train_on[0].tokens(), mesh)
+        before = watching.untrained(
+            folder.local,
+            start,
+            partial(start_model, experiment, mesh) if start else lambda: state.model,
+        )
         watched = heldout.get("valid") or heldout.get("test")
         tile, step = _fit(experiment, stream, mesh, optimizer, checkpoints, state)
         experiment = dataclasses.replace(experiment, tile=tile)
         step = tracing.over(step, start, experiment.train.steps)
-        run = Run(experiment, folder, mesh, stream, watched, step, checkpoints, heartbeat)
+        run = Run(
+            *(experiment, folder, mesh, stream, watched, watching),
+            *(step, checkpoints, heartbeat),
+        )
         last, state, preempted = run.steps(start, state, fingerprints)
         if preempted:
             checkpoints.wait()
@@ -131,10 +143,11 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
             raise Preempted(f"asked to leave, saved step {last} in {folder.name}")
         heartbeat.enter("measuring")
         chosen, model = last, state.model
-        if experiment.train.best_every is not None:
+        if selects:
             chosen = checkpoints.best() or last
             model = checkpoints.restore_model(chosen, model)
         measured = {name: grids.figures(model, mesh) for name, grids in heldout.items()}
+        after = watching.measure(model)
     result = {
         "test": measured.get("test"),
         "valid": measured.get("valid"),
@@ -144,6 +157,8 @@ def train(experiment: Experiment, out: str | Path, profile: str | None = None) -
         "share_at_sentence_ends": stream.share_at_sentence_ends,
         **speeds(folder.local / "metrics.jsonl"),
         "checkpoint": f"{folder.name}@{chosen}",
+        "chosen_by": f"valid {SELECTED_BY}" if selects else "last step",
+        "suites": {"untrained": before, "trained": after},
         **beside,
     }
     write_json(folder.local / "result.json", result)
@@ -234,60 +249,3 @@ def _untrained(
     figures = grids.figures(start_model(experiment, mesh) if start else state.model, mesh)
     write_json(path, {"fingerprint": fingerprint, "figures": figures})
     return figures
-
-
-def _restore_or_init(
-    experiment: Experiment,
-    fingerprints: dict[str, str | None],
-    optimizer: optax.GradientTransformation,
-    checkpoints: Checkpoints,
-    mesh: Mesh,
-) -> tuple[int, TrainState]:
-    """The step to go on from, and the state there."""
-    init = partial(init_state, optimizer=optimizer)
-
-    def check(step: int, notes: Notes) -> None:
-        _refuse_changes(experiment, fingerprints, *notes, step)
-
-    like = abstract(mesh, jax.eval_shape(init, shapes_of(experiment.kind, experiment.model)))
-    found = checkpoints.newest_readable(like, check)
-    if found is None:
-        return 0, jax.jit(init, donate_argnums=0)(start_model(experiment, mesh))
-    print(f"resuming at step {found[0]}", flush=True)
-    return found
-
-
-def _refuse_changes(
-    experiment: Experiment,
-    fingerprints: dict[str, str | None],
-    data: dict[str, Any],
-    config: dict[str, Any],
-    start: int,
-) -> None:
-    """Whether the run that a checkpoint belongs to is this one.
-
-    Raises:
-      UserError: it has other settings, another corpus, or more steps.
-    """
-    changed = [
-        change
-        for change in differences(to_json(from_json(config)), to_json(experiment))
-        if not change.startswith(MAY_CHANGE)
-        and not (change.startswith("train.steps:") and experiment.optim.schedule == "constant")
-    ]
-    if start > experiment.train.steps:
-        raise UserError(
-            f"--out holds a run of {start} steps already, train.steps is {experiment.train.steps}; "
-            "give more steps or another --out"
-        )
-    if changed:
-        raise UserError(
-            f"--out holds a run with other settings ({'; '.join(changed)}); give another --out"
-        )
-    for name, field in (("fingerprint", "data.train"), ("selected_on", "data.valid")):
-        if data[name] != fingerprints[name]:
-            raise UserError(
-                f"--out holds a run on another corpus, or other weights ({field} was "
-                f"{str(data[name])[:12]}, is {str(fingerprints[name])[:12]}, by fingerprint); "
-                "give another --out"
-            )

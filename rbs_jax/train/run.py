@@ -25,6 +25,7 @@ from rbs_jax.train.heldout import Heldout
 from rbs_jax.train.metrics import Clock, Metrics, device_memory, read_metrics
 from rbs_jax.train.state import TrainState
 from rbs_jax.train.step import Step
+from rbs_jax.train.watch import Watching
 
 MEASURED = f"heldout_{SELECTED_BY}"
 """What metrics.jsonl calls the figure that checkpoints are selected by."""
@@ -39,6 +40,8 @@ class Run(NamedTuple):
     stream: Stream[Any]
     watched: Heldout | None
     """The held-out grids that checkpoints are measured on: valid's where there is one."""
+    watching: Watching
+    """Benchmarks to measure on the way, which choose nothing."""
     step: Step
     checkpoints: Checkpoints
     heartbeat: Heartbeat
@@ -80,12 +83,17 @@ class Run(NamedTuple):
                 measures = done == config.steps or done % (config.best_every or config.steps) == 0
                 leaving = notice.reached(done) and done < config.steps
                 saves = done % config.checkpoint_every == 0 or self._is_time(done, saved)
-                if not (measures or leaving or saves):
+                watches = self.watching.is_due(done)
+                if not (measures or leaving or saves or watches):
                     continue
                 held = self._measure(done, state, clock) if measures else {}
-                selecting = held if config.best_every is not None else {}
-                self._log(*pending, selecting, metrics, clock, feed.waited)
+                shown = self._watch(done, state, clock) if watches else {}
+                if config.best_every is not None:
+                    shown |= {f"heldout_{name}": value for name, value in held.items()}
+                self._log(*pending, shown, metrics, clock, feed.waited)
                 pending = None
+                if not (measures or leaving or saves):
+                    continue
                 data = {"next_step": done, **fingerprints}
                 with clock.saving(), self.heartbeat.during("saving"):
                     self.folder.sync()  # first: a checkpoint that is there has its metrics there
@@ -119,11 +127,18 @@ class Run(NamedTuple):
             held.pop(SELECTED_BY, None)  # no checkpoint is ever the best by its test figures
         return held
 
+    def _watch(self, done: int, state: TrainState, clock: Clock) -> dict[str, float]:
+        """The benchmarks' figures of the state; the time they take is not the steps'."""
+        jax.block_until_ready(state)  # the step under way is still the clock's
+        self.heartbeat.step(done)
+        with clock.left_out(), self.heartbeat.during("measuring"):
+            return self.watching.curves(state.model)
+
     def _log(
         self,
         done: int,
         values: StepMetrics,
-        held: dict[str, float],
+        shown: dict[str, float],
         metrics: Metrics,
         clock: Clock,
         waited: float,
@@ -144,14 +159,13 @@ class Run(NamedTuple):
                 "another --out and a lower --optim.learning-rate or longer --optim.warmup-steps; "
                 f"the newest checkpoint is {self.checkpoints.newest()}"
             )
-        if done % config.log_every and done != config.steps and not held:
+        if done % config.log_every and done != config.steps and not shown:
             return
         updates = self.experiment.updates_per_step
         rate = learning_rate(self.experiment.optim, config.steps, updates)
         place = {"step": done, "epoch": (done - 1) / self.stream.steps_per_epoch}
         made = max((done - 1) * updates - record["skipped_updates"], 0)
-        record |= {"learning_rate": float(rate(made))}
-        record |= {f"heldout_{name}": value for name, value in held.items()}
+        record |= {"learning_rate": float(rate(made)), **shown}
         metrics.write(place | record | clock.lap(done, waited) | device_memory())
 
 

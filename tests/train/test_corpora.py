@@ -88,7 +88,7 @@ def test_a_run_on_a_mixture_reads_it_by_weight_and_keeps_its_fingerprint(
         kept.append(fingerprints["fingerprint"])
         raise InterruptedError
 
-    monkeypatch.setattr(loop, "_restore_or_init", begun)
+    monkeypatch.setattr(loop, "restore_or_init", begun)
     with pytest.raises(InterruptedError):
         loop.train(mixed, tmp_path / "run")
     assert kept == [opened.fingerprint]

@@ -1,0 +1,167 @@
+"""`rbs eval MODEL SUITE`: a model on a benchmark, every figure beside its controls."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rbs_jax.data.template import Form, TemplateConfig
+from rbs_jax.errors import UserError
+from rbs_jax.eval.beside import beside_controls, judge_all
+from rbs_jax.eval.controls import language_model_of, likelihoods, random_heads, without_model
+from rbs_jax.eval.portions import in_portions
+from rbs_jax.eval.results import refuse_other_result, write_result
+from rbs_jax.hosts.together import first_says, refuse_unlike
+from rbs_jax.score.scorer import Scorer
+from rbs_jax.sharding import mesh_for_scoring
+from rbs_jax.suites.figures import interval, mean, resampled
+from rbs_jax.suites.items import Item, Scores
+from rbs_jax.suites.suite import Judged
+from rbs_jax.suites.table import SUITES
+from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
+from rbs_jax.train.watch import Measured
+
+
+def evaluate(
+    model: str,
+    suite: str,
+    data: str,
+    out: str,
+    language_model: str | None = None,
+    form: Form | None = None,
+    close: bool | None = None,
+) -> dict[str, Any]:
+    """Measure a reward model on a benchmark; writes and returns OUT/result.json.
+
+    Beside it scores.jsonl holds the scores of every item. Of several processes each reads the
+    data, all score it together, and process 0 writes.
+
+    Args:
+      model: a MODEL.
+      suite: a name in SUITES.
+      data: its publisher's file or folder, a path or URL.
+      out: folder for the results, a path or URL.
+      language_model: a MODEL whose likelihoods are a control; None for the one that the model
+        started from, if it was one.
+      form: how prompt and response become one text; None as in training.
+      close: whether what ends the response's turn is part of it; None as in training.
+
+    Raises:
+      UserError: no such model or data, a row that is not as it should be, or `out` holds
+        something else.
+    """
+    first_says(lambda: refuse_other_result(out))
+    items = read_items(suite, data)
+    found = with_template(find_model(model), form, close)
+    language = language_model_of(found, language_model)
+    if language is not None and form is not None:
+        language = with_template(language, form, close)
+    mesh = mesh_for_scoring(found.experiment.mesh)
+    with jax.set_mesh(mesh):
+        loaded = load_model(found, mesh)
+        ours = rewards(Scorer(loaded, mesh), items)
+        heads, controls = random_heads(loaded, found, mesh, items), without_model(items)
+        del loaded  # two models at once may not fit
+        if language is not None:
+            controls |= likelihoods(load_model(language, mesh), mesh, items)
+    judged, each_head = judge_all(SUITES[suite], items, {"model": ours} | controls, heads.scores)
+    own = judged.pop("model")
+    result = {
+        "suite": suite,
+        "model": str(found),
+        "data": data,
+        "items": digest(items),
+        "template": dataclasses.asdict(found.experiment.template),
+        "max_length": found.experiment.model.max_positions,
+        "dtype": found.experiment.model.dtype,
+        "random_heads_on": heads.trunk,
+        "language_model": None if language is None else str(language),
+        "unscored": int(sum(np.isnan(scores).sum() for scores in ours)),
+        **beside_controls(SUITES[suite], items, own, judged, each_head),
+    }
+    write_result(out, result, lines(items, ours, own))
+    return result
+
+
+def read_items(suite: str, data: str) -> list[Item]:
+    """The items of a benchmark, the same in every process.
+
+    Raises:
+      UserError: they cannot be read, or there are none.
+    """
+    try:
+        items = SUITES[suite].read(data)
+    except UserError as error:
+        raise UserError(f"{error}; {suite} is at {SUITES[suite].where}") from error
+    refuse_unlike(digest(items), data)
+    if not items:
+        raise UserError(f"{data}: holds no row; {suite} is at {SUITES[suite].where}")
+    return items
+
+
+def digest(items: Sequence[Item]) -> str:
+    """What two results share that are of the same items."""
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
+
+
+def with_template(found: Found, form: Form | None, close: bool | None) -> Found:
+    """The model, to be scored in another form than training's where one is given."""
+    trained = found.experiment.template
+    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+    return found._replace(experiment=dataclasses.replace(found.experiment, template=template))
+
+
+def rewards(scorer: Scorer, items: Sequence[Item]) -> Scores:
+    """The model's own scores, NaN for a response without one."""
+    return [np.array(own, float) for own in in_portions(items, "rewards", scorer.score)]
+
+
+def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dict[str, Any]]:
+    """What scores.jsonl says of each item; the right responses' scores come first."""
+    for item, own, value in zip(items, scores, judged.values, strict=True):
+        yield {
+            "id": item.id,
+            "subset": item.subset,
+            "right": item.right,
+            "value": float(value),
+            "scores": [None if np.isnan(score) else float(score) for score in own],
+        }
+
+
+def watched(named: Sequence[str]) -> Callable[[LoadedModel, Mesh], Measured]:
+    """What measures benchmarks while a run trains: their headlines, without controls.
+
+    Args:
+      named: SUITE=PATH each.
+
+    Raises:
+      UserError: no such suite, none with a headline, or its data cannot be read.
+    """
+    items = {}
+    for name in named:
+        suite, _, path = name.partition("=")
+        if suite not in SUITES or not path:
+            raise UserError(f"--suites {name}: give SUITE=PATH, SUITE one of {', '.join(SUITES)}")
+        items[suite] = read_items(suite, path)
+        if not SUITES[suite].averages(items[suite]):
+            raise UserError(f"--suites {name}: {suite} has no accuracy to follow")
+
+    def measure(loaded: LoadedModel, mesh: Mesh) -> Measured:
+        scorer, measured = Scorer(loaded, mesh), {}
+        for suite, own in items.items():
+            scores = scorer.score([i.prompt for i in own], [i.responses for i in own])
+            judged = SUITES[suite].judge(own, [np.array(each, float) for each in scores])
+            weights = next(iter(SUITES[suite].averages(own).values()))
+            measured[suite] = {
+                "n": len(own),
+                "accuracy": mean(judged.groups, weights),
+                "ci95": interval(resampled(judged.groups), weights),
+            }
+        return measured
+
+    return measure

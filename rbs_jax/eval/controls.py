@@ -1,0 +1,111 @@
+"""Scores that read no meaning, or that no reward training made: what a reward has to beat."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rbs_jax.errors import UserError
+from rbs_jax.eval.portions import in_portions
+from rbs_jax.model.config import TransformerConfig
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.model.reward import RewardModel
+from rbs_jax.score.likelihood import Likelihood
+from rbs_jax.score.scorer import Scorer
+from rbs_jax.suites.items import Item, Scores
+from rbs_jax.suites.suite import unit_of
+from rbs_jax.train.heldout import word_overlap
+from rbs_jax.train.models import Found, LoadedModel, find_model, start_model
+
+HEADS = 5
+"""Random heads, by seeds that follow the run's own."""
+
+
+def without_model(items: Sequence[Item]) -> dict[str, Scores]:
+    """Scores of the texts alone, by the control's name.
+
+    The length of a response in characters, that turned round, and the share of the response's
+    distinct words that occur in its prompt.
+    """
+    lengths = [np.array([len(text) for text in item.responses], float) for item in items]
+    overlaps = [
+        word_overlap([unit_of(item.prompt)], item.responses, len(item.responses))[0, 0]
+        for item in items
+    ]
+    return {
+        "longer": lengths,
+        "shorter": [-own for own in lengths],
+        "word_overlap": overlaps,
+    }
+
+
+class Heads(NamedTuple):
+    """Rewards by heads that were drawn, never trained."""
+
+    scores: list[Scores]
+    """By each head."""
+    trunk: str
+    """What they stand on."""
+
+
+def random_heads(loaded: LoadedModel, found: Found, mesh: Mesh, items: Sequence[Item]) -> Heads:
+    """Rewards by random heads on what the run started from, which is encoded once for all.
+
+    A Hugging Face folder that no run of ours stands behind started from something that is not
+    known here: its own trunk takes the place, and so where `model.init` is gone.
+    """
+    trunk, model = str(found), loaded.model
+    if found.step is not None or found.experiment.model.init is not None:
+        try:
+            model = start_model(found.experiment, mesh)
+            trunk = found.experiment.model.init or f"{found.folder}@init"
+        except UserError as error:
+            trunk = f"{trunk}, since model.init is gone: {error}"
+    scorer = Scorer(loaded._replace(model=model), mesh)
+    features = in_portions(items, "random heads", scorer.features)
+    heads = [_head(found.experiment.seed + n, found.experiment.model) for n in range(HEADS)]
+    return Heads([[x_SD @ head_D for x_SD in features] for head_D in heads], trunk)
+
+
+def _head(seed: int, config: TransformerConfig) -> np.ndarray:
+    """The head that a fresh model of this seed has, without its trunk, [D]."""
+    head = jax.jit(lambda: RewardModel(jax.random.key(seed), config).head[...])()
+    return np.asarray(jax.sharding.reshard(head, jax.sharding.PartitionSpec()))
+
+
+def language_model_of(found: Found, named: str | None) -> Found | None:
+    """The language model to ask: the one named, or what the run started from if it is one.
+
+    Raises:
+      UserError: the one named is none, or is not there.
+    """
+    if named is not None:
+        other = find_model(named)
+        if other.experiment.kind is not LanguageModel:
+            raise UserError(f"--language-model {other}: is a reward model")
+        return other
+    init = found.experiment.model.init
+    try:
+        begun = None if init is None else find_model(init)
+    except UserError:  # gone; the random head says so
+        return None
+    return begun if begun is not None and begun.experiment.kind is LanguageModel else None
+
+
+def likelihoods(language: LoadedModel, mesh: Mesh, items: Sequence[Item]) -> dict[str, Scores]:
+    """Log-probabilities of responses given their prompts [nats], by the control's name.
+
+    Summed over a response's tokens, their mean, and the sum less that without the prompt.
+    """
+    found = in_portions(items, "log-likelihoods", Likelihood(language, mesh).score)
+    kinds = {
+        "log_likelihood": lambda p: p.total,
+        "log_likelihood_mean": lambda p: p.total / p.tokens,
+        "log_likelihood_minus_unconditional": lambda p: p.total - p.unconditional,
+    }
+    return {
+        name: [np.array([np.nan if p is None else value(p) for p in own], float) for own in found]
+        for name, value in kinds.items()
+    }

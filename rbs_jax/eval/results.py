@@ -1,0 +1,59 @@
+"""The folder of an evaluation: result.json, and the scores of every item beside it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rbs_jax.errors import UserError
+from rbs_jax.files import json_text, writing
+from rbs_jax.hosts.together import is_first
+from rbs_jax.storage import exists, put_text, read_text
+from rbs_jax.train.folder import CHECKPOINTS
+
+RESULT, SCORES = "result.json", "scores.jsonl"
+
+
+def refuse_other_result(out: str) -> None:
+    """A result of an evaluation may be written anew, anything else not.
+
+    Raises:
+      UserError: `out` holds a run, or a result of another kind.
+    """
+    if exists(f"{out}/{CHECKPOINTS}"):
+        raise UserError(f"{out}: holds a run with a result of its own; give another --out")
+    path = f"{out}/{RESULT}"
+    try:
+        text = read_text(path)
+        there = {"suite": None} if text is None else json.loads(text)
+    except ValueError:  # not JSON, nor then a result of ours
+        there = None
+    if not isinstance(there, dict) or "suite" not in there:
+        raise UserError(f"{path}: is no result of an evaluation; give another --out")
+
+
+def write_result(
+    out: str,
+    result: Mapping[str, Any],
+    items: Iterable[Mapping[str, Any]] | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write what process 0 has found, result.json last; other processes write nothing.
+
+    Args:
+      out: the folder, a path or URL.
+      result: what result.json holds.
+      items: the lines of scores.jsonl; None for none.
+      others: more JSON files, by name.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
+    if not is_first():
+        return
+    texts = {name: json_text(dict(value)) for name, value in (others or {}).items()}
+    if items is not None:
+        texts[SCORES] = "".join(json.dumps(item) + "\n" for item in items)
+    texts[RESULT] = json_text(dict(result))
+    for name, text in texts.items():
+        with writing(f"{out}/{name}"):
+            put_text(text, f"{out}/{name}")

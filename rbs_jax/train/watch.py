@@ -1,0 +1,81 @@
+"""Benchmarks measured while a run trains: learning curves, and never a choice of checkpoint."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from rbs_jax.data.tokens import Tokens
+from rbs_jax.errors import UserError
+from rbs_jax.experiment import Experiment
+from rbs_jax.files import write_json
+from rbs_jax.model.kinds import Model
+from rbs_jax.model.language import LanguageModel
+from rbs_jax.train.folder import UNTRAINED_SUITES
+from rbs_jax.train.models import LoadedModel
+
+Measured = dict[str, dict[str, Any]]
+"""By suite {"n", "accuracy", "ci95"}."""
+
+
+class Watch(NamedTuple):
+    """What to measure, and when."""
+
+    suites: tuple[str, ...]
+    """By name, with their data, so that a run that goes on knows them again."""
+    every: int
+    """Steps between measurements; the last step is measured too."""
+    measure: Callable[[LoadedModel, Mesh], Measured]
+
+
+class Watching:
+    """A run's benchmarks, with all that is needed to score texts with its model."""
+
+    def __init__(
+        self, watch: Watch | None, experiment: Experiment, tokens: Tokens, mesh: Mesh
+    ) -> None:
+        """Nothing is measured where there is nothing to watch.
+
+        Raises:
+          UserError: a language model has no rewards to measure.
+        """
+        if watch is not None and experiment.kind is LanguageModel:
+            raise UserError("a language model has no rewards: leave the suites out")
+        self._watch, self._experiment, self._tokens, self._mesh = watch, experiment, tokens, mesh
+
+    def is_due(self, done: int) -> bool:
+        """Whether the state after `done` steps is measured."""
+        if self._watch is None:
+            return False
+        return done % self._watch.every == 0 or done == self._experiment.train.steps
+
+    def measure(self, model: Model) -> Measured:
+        """The figures of every suite."""
+        if self._watch is None:
+            return {}
+        return self._watch.measure(LoadedModel(model, self._experiment, self._tokens), self._mesh)
+
+    def curves(self, model: Model) -> dict[str, float]:
+        """The headline of every suite by its name in metrics.jsonl."""
+        return {f"suite_{name}": each["accuracy"] for name, each in self.measure(model).items()}
+
+    def untrained(self, folder: Path, start: int, model: Callable[[], Model]) -> Measured:
+        """Figures before the first step; a run that goes on keeps those it has of the same suites.
+
+        Args:
+          folder: the run's.
+          start: steps done.
+          model: gives the model before its first step.
+        """
+        if self._watch is None:
+            return {}
+        path, suites = folder / UNTRAINED_SUITES, list(self._watch.suites)
+        if start > 0 and path.is_file():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept.get("suites") == suites:
+                return kept["figures"]
+        figures = self.measure(model())
+        write_json(path, {"suites": suites, "figures": figures})
+        return figures
