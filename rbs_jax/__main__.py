@@ -18,6 +18,7 @@ LEFT = {
     "plan": "a plan is written whole or not at all",
     "score": "scores are written whole or not at all",
     "eval": "a result is written whole or not at all",
+    "report": "a folder is written whole or not at all",
     "export": "a folder is written whole or not at all",
     "inspect": "a folder is written whole or not at all",
 }

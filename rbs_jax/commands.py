@@ -16,7 +16,7 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
-from rbs_jax.model_commands import Check, Eval, Export, Score
+from rbs_jax.model_commands import Check, Eval, Export, Report, Score
 
 
 @runtime_checkable
@@ -213,6 +213,7 @@ COMMANDS: dict[str, type[Any]] = {
     "plan": Plan,
     "score": Score,
     "eval": Eval,
+    "report": Report,
     "export": Export,
     "check": Check,
     "inspect": Inspect,

@@ -71,10 +71,30 @@ class Eval:
             print(heldout_table(result["test"], result["untrained"], result["controls"]))
         elif self.suite in SUITES:
             named = self.model, self.suite, self.data, out, self.language_model
-            print(benchmark_table(evaluate(*named, self.form, self.close)))
+            print("\n".join(benchmark_table(evaluate(*named, self.form, self.close)).lines()))
         else:
             raise UserError(f"no suite {self.suite!r}; there are heldout, {', '.join(SUITES)}")
         print(f"{out}/result.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Put results of rbs eval, and runs, side by side on one page."""
+
+    folders: Positional[tuple[str, ...]]
+    """What rbs eval and rbs train wrote, by path or URL."""
+    out: Path
+    """Folder to write report.html and result.json to; must not exist."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.overview import report
+
+        if not self.folders:
+            raise UserError("rbs report: give the folders of results")
+        said = report(self.folders, self.out)
+        encoding = sys.stdout.encoding or "utf-8"  # a terminal need not know every character
+        print(said.encode(encoding, "backslashreplace").decode(encoding))
+        print(f"\n{self.out / 'report.html'}\n{self.out / 'result.json'}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from rbs_jax.data.template import Form, TemplateConfig
 from rbs_jax.errors import UserError
+from rbs_jax.eval.analysis import analysis
 from rbs_jax.eval.beside import beside_controls, judge_all
 from rbs_jax.eval.controls import language_model_of, likelihoods, random_heads, without_model
 from rbs_jax.eval.portions import in_portions
@@ -21,7 +22,7 @@ from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.suites.figures import interval, mean, resampled
 from rbs_jax.suites.items import Item, Scores
-from rbs_jax.suites.suite import Judged
+from rbs_jax.suites.suite import Judged, unit_of
 from rbs_jax.suites.table import SUITES
 from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
 from rbs_jax.train.watch import Measured
@@ -83,6 +84,7 @@ def evaluate(
         "language_model": None if language is None else str(language),
         "unscored": int(sum(np.isnan(scores).sum() for scores in ours)),
         **beside_controls(SUITES[suite], items, own, judged, each_head),
+        **analysis(items, ours),
     }
     write_result(out, result, lines(items, ours, own))
     return result
@@ -127,8 +129,9 @@ def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dic
         yield {
             "id": item.id,
             "subset": item.subset,
+            "prompt": hashlib.sha256(unit_of(item.prompt).encode()).hexdigest()[:16],
             "right": item.right,
-            "value": float(value),
+            "value": None if np.isnan(value) else float(value),
             "scores": [None if np.isnan(score) else float(score) for score in own],
         }
 

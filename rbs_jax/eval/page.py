@@ -101,6 +101,8 @@ class Plot(NamedTuple):
     draw: Callable[[Axes], None]
     """Draws on empty axes, in colours that the style gives."""
     text: Sequence[str]
+    height: float = 2.6
+    """Of the drawing [inches]; it is 7 wide."""
 
     def lines(self) -> list[str]:
         return [visible(line) for line in (self.caption, *self.text)]
@@ -117,7 +119,7 @@ class Plot(NamedTuple):
         """A data URI of the drawing, the same for the same drawing."""
         svg = io.BytesIO()
         with matplotlib.style.context([style, {"svg.hashsalt": "rbs", "font.size": 9}]):
-            figure = Figure(figsize=(7, 2.6), layout="constrained")
+            figure = Figure(figsize=(7, self.height), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)
             self.draw(axes)

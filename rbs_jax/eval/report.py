@@ -1,6 +1,6 @@
 """Results as a person reads them: a table with its controls, and the learning curve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ def heldout_table(
                 (
                     f"{name} {'pairs' if key == 'pair_accuracy' else 'top-1'}",
                     str(figures[name][count]),
-                    _number(own),
-                    _interval(figures[name][interval]),
-                    _number(untrained[name][key] if untrained else None),
-                    *(_number(c) for c in beside),
+                    number(own),
+                    bounds(figures[name][interval]),
+                    number(untrained[name][key] if untrained else None),
+                    *(number(c) for c in beside),
                     "below control" if below else "",
                 )
             )
@@ -49,33 +49,40 @@ def heldout_table(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def benchmark_table(result: Mapping[str, Any]) -> str:
+def benchmark_table(result: Mapping[str, Any]) -> Table:
     """A benchmark's averages and subsets, each beside its controls, with a mark where it is inside.
 
     Intervals are 95%, by bootstrap over prompts.
     """
     controls = list(result["controls"] or {})
-    head = ("", "n", "accuracy", "95%", *(name.replace("_", " ") for name in controls), "inside")
+    head = ("", "n", "accuracy", "95%", *map(spaced, controls), "inside")
     rows = [
         (
             name,
             f"{each['n']:,}" if "n" in each else "",
-            _number(each["accuracy"]),
-            _interval(each["ci95"]),
-            *(_number(each["controls"][control]) for control in controls),
+            number(each["accuracy"]),
+            bounds(each["ci95"]),
+            *(number(each["controls"][control]) for control in controls),
             "inside" if each["inside_controls"] else "",
         )
         for name, each in (result["averages"] | result["subsets"]).items()
     ]
-    return "\n".join(Table(rows, head).lines())
+    return Table(rows, head)
 
 
-def _number(value: float | None) -> str:
+def spaced(name: str) -> str:
+    """A key as a word."""
+    return name.replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    """A figure as it is shown; - where there is none."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(bounds: list[float] | None) -> str:
-    return "-" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+def bounds(interval: Sequence[float] | None) -> str:
+    """An interval as it is shown; - where there is none."""
+    return "-" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def learning_curve(metrics: Path, png: Path) -> None:

@@ -1,0 +1,125 @@
+"""Results side by side: what two models do differently on the same items."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rbs_jax.errors import UserError
+from rbs_jax.eval.results import RESULT, SCORES
+from rbs_jax.storage import read_text
+from rbs_jax.suites.distance import distance
+from rbs_jax.suites.sign_test import holm, sign_test
+
+
+class Result(NamedTuple):
+    """What `rbs eval` wrote to a folder."""
+
+    name: str
+    """Of the model, and of the folder where one model has several results of a suite."""
+    fields: dict[str, Any]
+    items: list[dict[str, Any]]
+    """The lines of scores.jsonl; none of a heldout result."""
+
+
+class Run(NamedTuple):
+    """What `rbs train` wrote to a folder."""
+
+    name: str
+    fields: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Run]]:
+    """The results and runs that folders hold.
+
+    Raises:
+      UserError: a folder holds neither, or a file is broken.
+    """
+    results, runs = [], []
+    for folder in folders:
+        fields = _parsed(f"{folder}/{RESULT}")
+        if "suite" in fields:
+            lines = read_text(f"{folder}/{SCORES}") or ""
+            items = [_object(line, f"{folder}/{SCORES}:{n}") for n, line in _numbered(lines)]
+            results.append(Result(str(fields.get("model")), fields, items))
+        elif "checkpoint" in fields:
+            lines = read_text(f"{folder}/metrics.jsonl") or ""
+            metrics = [_object(line, f"{folder}/metrics.jsonl:{n}") for n, line in _numbered(lines)]
+            runs.append(Run(folder, fields, metrics))
+        else:
+            raise UserError(f"{folder}/{RESULT}: neither of rbs eval nor of rbs train")
+    named = [(result.fields["suite"], result.name) for result in results]
+    places = [folder for folder in folders if folder not in {run.name for run in runs}]
+    several = [named.count(name) > 1 for name in named]
+    return [
+        result._replace(name=f"{result.name} ({place})") if is_one_of_several else result
+        for result, place, is_one_of_several in zip(results, places, several, strict=True)
+    ], runs
+
+
+def _parsed(path: str) -> dict[str, Any]:
+    text = read_text(path)
+    if text is None:
+        raise UserError(f"{path}: no such file; give folders that rbs eval or rbs train wrote")
+    return _object(text, path)
+
+
+def _numbered(lines: str) -> list[tuple[int, str]]:
+    return [(n, line) for n, line in enumerate(lines.split("\n"), start=1) if line]
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def compare(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Every two results of a suite on the same items.
+
+    Prompts are what the sign test counts: a prompt of several items by its items' mean value,
+    since they are no independent tries.
+
+    Returns:
+      for each pair "suite", "models" (two names), "wins", "losses" and "ties" of the first,
+      "p", "p_holm" (corrected over all pairs and suites here) and "distance" (`distance` of
+      their rewards; None where none is defined).
+    """
+    found = []
+    for one, other in combinations(results, 2):
+        same = one.fields["suite"] == other.fields["suite"] and one.items and other.items
+        if not same or one.fields.get("items") != other.fields.get("items"):
+            continue
+        ours, theirs = _by_prompt(one), _by_prompt(other)
+        test = sign_test(ours, theirs)
+        prompts = np.repeat(_prompts(one), [len(item["scores"]) for item in one.items])
+        apart = distance(_scores(one), _scores(other), prompts)
+        found.append(
+            {"suite": one.fields["suite"], "models": [one.name, other.name]}
+            | test._asdict()
+            | {"distance": apart.distance}
+        )
+    adjusted = holm([each["p"] for each in found])
+    return [each | {"p_holm": p} for each, p in zip(found, adjusted, strict=True)]
+
+
+def _prompts(result: Result) -> np.ndarray:
+    return np.unique([item["prompt"] for item in result.items], return_inverse=True)[1]
+
+
+def _by_prompt(result: Result) -> np.ndarray:
+    of = _prompts(result)
+    values = np.array([item["value"] for item in result.items], float)
+    means = np.bincount(of, values) / np.bincount(of)
+    return means[np.isfinite(means)]  # responses of which none is right have no value
+
+
+def _scores(result: Result) -> np.ndarray:
+    return np.concatenate([np.array(item["scores"], float) for item in result.items])
