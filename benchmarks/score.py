@@ -68,16 +68,9 @@ class Ours:
 
     def __init__(self, folder: Path, texts: Texts, threads: int) -> None:
         take_threads(threads)
-        import jax
+        from rbs_jax import Scorer
 
-        from rbs_jax.score.scorer import Scorer
-        from rbs_jax.sharding import mesh_for_scoring
-        from rbs_jax.train.models import find_model, load_model
-
-        found = find_model(str(folder))
-        mesh = mesh_for_scoring(found.experiment.mesh)
-        jax.set_mesh(mesh)
-        self._scorer = Scorer(load_model(found, mesh), mesh)
+        self._scorer = Scorer(str(folder))
         self._prompts = [prompt for prompt, _ in texts]
         self._responses = [responses for _, responses in texts]
 

@@ -16,7 +16,7 @@ LEFT = {
     "prepare": "the same command goes on from the last shard",
     "train": "the same command goes on from the last checkpoint",
     "plan": "a plan is written whole or not at all",
-    "score": "scores are written whole or not at all",
+    "score": "the same command goes on from the last batch of lines",
     "eval": "a result is written whole or not at all",
     "report": "a folder is written whole or not at all",
     "export": "a folder is written whole or not at all",

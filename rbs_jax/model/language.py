@@ -86,7 +86,13 @@ def next_token_log_probs(model: LanguageModel, blocks: TokenBlocks) -> Float[Arr
 
 
 def likelihood_grid(model: LanguageModel, grid: TokenGrid) -> Float[Array, "G P S"]:
-    """The mean log-probability of a suffix's tokens after every prefix of its grid [nats].
+    """The mean log-probability of a suffix's tokens after every prefix of its grid [nats]."""
+    lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, grid)
+    return log_prob_grid(model, grid) / lengths_GPS
+
+
+def log_prob_grid(model: LanguageModel, grid: TokenGrid) -> Float[Array, "G P S"]:
+    """The log-probability of every suffix, all its tokens, after every prefix of its grid [nats].
 
     A suffix's first token is predicted by its prefix's last; after an empty
     prefix all tokens are equally likely there.
@@ -101,4 +107,4 @@ def likelihood_grid(model: LanguageModel, grid: TokenGrid) -> Float[Array, "G P 
     lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, grid)
     log_probs_GPST = model.log_probs(x_GPSTD, suffixes_GPST)
     is_real_GPST = jnp.arange(suffixes_GPST.shape[-1]) < lengths_GPS[..., None]
-    return jnp.where(is_real_GPST, log_probs_GPST, 0).sum(axis=-1) / lengths_GPS
+    return jnp.where(is_real_GPST, log_probs_GPST, 0).sum(axis=-1)

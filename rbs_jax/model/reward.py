@@ -29,7 +29,14 @@ class RewardModel(nnx.Module):
 
     def rewards(self, x_GPSTD: Float[Array, "G P S 1 D"]) -> Float[Array, "G P S"]:
         """The head's value at each text's last real token, in float32."""
-        x_GPSD = self.trunk.normed(x_GPSTD[:, :, :, 0])
+        return self.of_features(self.features(x_GPSTD))
+
+    def features(self, x_GPSTD: Float[Array, "G P S 1 D"]) -> Float[Array, "G P S D"]:
+        """What the head multiplies: the normed state of each text's last token, in float32."""
+        return self.trunk.normed(x_GPSTD[:, :, :, 0])
+
+    def of_features(self, x_GPSD: Float[Array, "G P S D"]) -> Float[Array, "G P S"]:
+        """The head's value, in float32."""
         return einsum("GPSD,D->GPS", x_GPSD, self.head[...]) + self.offset
 
 
@@ -53,5 +60,14 @@ def score_grid(model: RewardModel, grid: TokenGrid) -> Float[Array, "G P S"]:
 
 def score_suffixes(model: RewardModel, grid: TokenGrid, prefix: Prefix) -> Float[Array, "G P S"]:
     """The reward of every suffix after prefixes that were run before."""
+    return model.of_features(_features(model, grid, prefix))
+
+
+def grid_features(model: RewardModel, grid: TokenGrid) -> Float[Array, "G P S D"]:
+    """What the head multiplies of every suffix after every prefix of its grid."""
+    return _features(model, grid, run_prefixes(model.trunk, grid)[1])
+
+
+def _features(model: RewardModel, grid: TokenGrid, prefix: Prefix) -> Float[Array, "G P S D"]:
     lengths_GPS = under_every_prefix("GPS", grid.suffix_lengths, grid)
-    return model.rewards(run_suffixes(model.trunk, grid, prefix, lengths_GPS - 1))
+    return model.features(run_suffixes(model.trunk, grid, prefix, lengths_GPS - 1))

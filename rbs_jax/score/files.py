@@ -1,32 +1,35 @@
 """`rbs score`: a file of prompts and responses in, the same lines with scores out."""
 
 import dataclasses
+import hashlib
 import json
-import os
+import sys
 import time
-import zlib
 from collections.abc import Iterator
-from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from rbs_jax.data.answers import prompt_of, responses_of
 from rbs_jax.data.sources import Record, in_batches, read_jsonl
 from rbs_jax.data.template import Form, TemplateConfig
 from rbs_jax.errors import UserError
+from rbs_jax.experiment import to_json
 from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.remote import is_remote
+from rbs_jax.score.parts import Parts, begun
+from rbs_jax.score.progress import Progress
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.storage import exists, whole_file
-from rbs_jax.train.models import find_model, load_model
+from rbs_jax.storage import exists
+from rbs_jax.train.checksum import checksum
+from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
 
-LINES = 256
-"""Lines read and scored together."""
+LINES = 1024
+"""Lines read, scored and written together."""
 
 
 def score_file(
@@ -37,7 +40,9 @@ def score_file(
     Each line holds `{"prompt": str, "responses": [str, ...]}`, the prompt a string or
     a list of `{"role": str, "content": str}`, and comes out with `"scores"`, a reward
     for each response or null, all other fields kept. Of several processes each reads
-    the file, all score it together, and process 0 writes.
+    the file, all score it together, and process 0 writes. What was scored before the
+    command was stopped is not scored again, as long as model, template and lines are
+    the same.
 
     Args:
       model: a MODEL.
@@ -47,7 +52,8 @@ def score_file(
       close: whether what ends the response's turn is part of it; None as in training.
 
     Returns:
-      Counts of lines, responses and null scores, and responses a second.
+      Counts of lines, responses, null scores and responses scored before, responses a
+      second of those scored now, and how many shapes were compiled of how many.
 
     Raises:
       UserError: no such model, a line that cannot be scored, with its number, or
@@ -55,21 +61,15 @@ def score_file(
     """
     found = find_model(model)
     first_says(lambda: _refuse(file, out))
-    mesh = mesh_for_scoring(found.experiment.mesh)
-    began = time.perf_counter()
-    with jax.set_mesh(mesh):
-        loaded = load_model(found, mesh)
-        trained = loaded.experiment.template
-        template = TemplateConfig(form or trained.form, trained.close if close is None else close)
-        experiment = dataclasses.replace(loaded.experiment, template=template)
-        scorer = Scorer(loaded._replace(experiment=experiment), mesh)
-        with (
-            whole_file(out) if is_first() else nullcontext(Path(os.devnull)) as place,
-            place.open("w", encoding="utf-8") as lines,
-        ):
-            counts = _score_lines(scorer, file, lines)
-    seconds = time.perf_counter() - began
-    return counts | {"responses_per_second": counts["responses"] / seconds}
+    trained = found.experiment.template
+    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+    experiment = dataclasses.replace(found.experiment, template=template)
+    found, mesh = found._replace(experiment=experiment), mesh_for_scoring(experiment.mesh)
+    with begun(out) as parts:
+        with jax.set_mesh(mesh):
+            loaded = load_model(found, mesh)
+            said = _digest(found, loaded)
+        return _score_lines(Scorer(loaded, mesh), file, said, parts)
 
 
 def _refuse(file: str, out: str) -> None:
@@ -79,31 +79,75 @@ def _refuse(file: str, out: str) -> None:
         raise UserError(f"{out}: is a folder; give a file to write with --out")
 
 
-def _read_alike(file: str) -> Iterator[list[Record]]:
-    """The file's lines by LINES, the same in every process.
+def _digest(found: Found, loaded: LoadedModel) -> str:
+    """What decides the score of a text, beside the text."""
+    settings = to_json(found.experiment)
+    tokens = loaded.tokens
+    return json.dumps(
+        [
+            *(str(found), checksum(loaded.model), settings["model"], settings["template"]),
+            *(tokens.sha256, tokens.special_tokens, tokens.chat_template),
+        ]
+    )
+
+
+def _read_alike(file: str, said: str) -> Iterator[tuple[list[Record], str]]:
+    """The file's lines by LINES, the same in every process, and what decides their scores.
 
     Raises:
       UserError: a line is no JSON object, or another process has read another.
     """
     for records in chain(in_batches(read_jsonl(file), LINES), [[]]):
-        digest = zlib.crc32(json.dumps([record.fields for record in records]).encode())
+        lines = json.dumps([said, [record.fields for record in records]])
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
         upto = f"up to line {records[-1].where.rpartition(':')[2]}" if records else "where it ends"
         refuse_unlike(digest, f"{file}: {upto}")
         if records:
-            yield records
+            yield records, digest
 
 
-def _score_lines(scorer: Scorer, file: str, out: TextIO) -> dict[str, Any]:
-    counts = {"lines": 0, "responses": 0, "null_scores": 0}
-    with tqdm(unit="response", disable=None) as bar:
-        for records in _read_alike(file):
+def _score_lines(scorer: Scorer, file: str, said: str, parts: Parts) -> dict[str, Any]:
+    counts = {"lines": 0, "responses": 0, "null_scores": 0, "scored_before": 0}
+    began = time.perf_counter()
+    with Progress() as progress:
+        for records, digest in _read_alike(file, said):
             prompts = [prompt_of(record) for record in records]
             responses = [responses_of(record) for record in records]
-            scores = scorer.score(prompts, responses, [record.where for record in records])
-            for record, own in zip(records, scores, strict=True):
-                out.write(json.dumps(record.fields | {"scores": own}) + "\n")
-                counts["lines"] += 1
-                counts["responses"] += len(own)
-                counts["null_scores"] += own.count(None)
-                bar.update(len(own))
-    return counts
+            count = sum(map(len, responses))
+            nulls = first_says(partial(_nulls_before, parts, digest, len(records)))
+            before = nulls is not None
+            if nulls is not None:
+                parts.keep(digest)
+                counts["scored_before"] += count
+            else:
+                scores = scorer.score(prompts, responses, [record.where for record in records])
+                lines = zip(records, scores, strict=True)
+                made = [json.dumps(line.fields | {"scores": own}) + "\n" for line, own in lines]
+                parts.write(digest, "".join(made))
+                nulls = sum(own.count(None) for own in scores)
+            counts["lines"] += len(records)
+            counts["responses"] += count
+            counts["null_scores"] += nulls
+            progress.add(count, before)
+    seconds, shapes = time.perf_counter() - began, scorer.shapes
+    if is_first():
+        print(
+            f"rbs: {shapes.compiled} shapes compiled, at most {shapes.at_most} with a context of "
+            f"{scorer.context} tokens and {scorer.most_responses} responses to a prompt",
+            file=sys.stderr,
+        )
+    rate = (counts["responses"] - counts["scored_before"]) / seconds
+    return counts | {"responses_per_second": rate, "shapes": shapes._asdict()}
+
+
+def _nulls_before(parts: Parts, digest: str, lines: int) -> int | None:
+    """The null scores of a part that was written before; None without one that is whole.
+
+    A machine that went down may have left a part's name, and not all that it held.
+    """
+    made = (parts.read(digest) or "").splitlines()
+    try:
+        nulls = sum(json.loads(line)["scores"].count(None) for line in made)
+    except ValueError:
+        return None
+    return nulls if len(made) == lines else None

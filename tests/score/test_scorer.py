@@ -12,8 +12,9 @@ from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
 from rbs_jax.model.kinds import fresh
 from rbs_jax.model.language import LanguageModel
-from rbs_jax.model.reward import RewardModel, score_grid, scores
+from rbs_jax.model.reward import RewardModel, scores
 from rbs_jax.score import files
+from rbs_jax.score import scorer as module
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
@@ -70,7 +71,7 @@ def test_a_response_scores_as_its_whole_text_alone(scorer):
 
 def test_a_score_depends_on_no_neighbour_batch_or_order(scorer, monkeypatch):
     expected = dict(zip(PROMPTS, scorer.score(PROMPTS, RESPONSES), strict=True))
-    monkeypatch.setattr("rbs_jax.score.scorer.TOKENS_PER_CALL", 1)
+    monkeypatch.setattr("rbs_jax.score.grids.TOKENS_PER_CALL", 1)
     backwards = scorer.score(PROMPTS[::-1], RESPONSES[::-1])
     for prompt, own in zip(PROMPTS[::-1], backwards, strict=True):
         assert own == pytest.approx(expected[prompt], rel=1e-5, abs=1e-6)
@@ -170,14 +171,16 @@ def test_an_empty_file_gives_an_empty_file(run):
 def test_many_responses_to_one_prompt_go_in_several_calls(scorer, monkeypatch):
     responses = [f" {word}" for word in "abcdefghij"]
     expected = scorer.score(["abc"], [responses])
-    monkeypatch.setattr("rbs_jax.score.scorer.TOKENS_PER_CALL", 48)
-    shapes = []
+    monkeypatch.setattr("rbs_jax.score.grids.TOKENS_PER_CALL", 48)
+    sizes, compute = [], module._rewards_and_features
     monkeypatch.setattr(
-        scorer, "_score", lambda m, grid: shapes.append(grid.suffixes.shape) or score_grid(m, grid)
+        module,
+        "_rewards_and_features",
+        lambda m, x: sizes.append(x.suffixes.shape) or compute(m, x),
     )
     assert scorer.score(["abc"], [responses])[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
-    assert len(shapes) > 1
-    assert all(suffixes * length <= 64 for _, _, suffixes, length in shapes)
+    assert len(sizes) > 1
+    assert all(suffixes * length <= 64 for _, _, suffixes, length in sizes)
 
 
 def test_a_reward_that_is_no_number_is_refused(scorer):
