@@ -112,4 +112,4 @@ def over_rows(items: Sequence[Item]) -> dict[str, Weights]:
     counts: dict[str, int] = {}
     for item in items:
         counts[item.subset] = counts.get(item.subset, 0) + 1
-    return {"rows": {name: count / len(items) for name, count in counts.items()}}
+    return {"all rows": {name: count / len(items) for name, count in counts.items()}}
