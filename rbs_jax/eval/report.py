@@ -11,32 +11,38 @@ from rbs_jax.eval.page import Table
 from rbs_jax.train.heldout import MEASURES
 from rbs_jax.train.metrics import read_metrics
 
+LINES = (
+    ("pairs", "pair_accuracy", "ci95", "n"),
+    ("top-1", "top1", "top1_ci95", "prefixes"),
+    ("by prefix", "instruction_accuracy", "instruction_ci95", "n"),
+)
+"""What the table shows of each measure: label, figure, its interval, its count."""
+
 
 def heldout_table(
     figures: dict[str, Any], untrained: dict[str, Any] | None, controls: dict[str, Any]
 ) -> str:
-    """The three figures, pair accuracy and top-1, beside the untrained model and the controls.
+    """The three figures, beside the untrained model and the controls.
 
-    A line whose figure is below one of its controls says so. Intervals are 95%,
-    by bootstrap over grids.
+    Of each, three lines: pair accuracy and top-1 among a prefix's suffixes, and pair accuracy
+    among a suffix's prefixes. A line whose figure is below one of its controls says so.
+    Intervals are 95%, by bootstrap over grids.
     """
     head = ("", "n", "trained", "95%", "untrained", *(c.replace("_", " ") for c in controls), "")
     rows = [head]
+    before = untrained or {name: {} for name in MEASURES}
     for name in MEASURES:
-        for key, interval, count in (
-            ("pair_accuracy", "ci95", "n"),
-            ("top1", "top1_ci95", "prefixes"),
-        ):
+        for label, key, interval, count in LINES:
             own = figures[name][key]
             beside = [control[name][key] for control in controls.values()]
             below = own is not None and any(c is not None and own < c for c in beside)
             rows.append(
                 (
-                    f"{name} {'pairs' if key == 'pair_accuracy' else 'top-1'}",
+                    f"{name} {label}",
                     str(figures[name][count]),
                     number(own),
                     bounds(figures[name][interval]),
-                    number(untrained[name][key] if untrained else None),
+                    number(before[name].get(key)),  # none where an older version measured it
                     *(number(c) for c in beside),
                     "below control" if below else "",
                 )

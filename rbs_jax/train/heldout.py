@@ -3,7 +3,10 @@
 Three questions, since topic is not judgement: does the true suffix beat those
 of other blocks (in_batch), those of its own document (same_document), and
 those that share at least as many words with the prefix (balanced)? In all three,
-(i, j) is a pair whenever (j, i) is, so a score of the suffix alone gets one half.
+(i, j) is a pair whenever (j, i) is, so a score of the suffix alone gets one half,
+and so does one of the prefix alone where prefixes compete for a suffix. (Balanced
+pairs leave word overlap one half at most in that too: of a pair and its mirror, it
+cannot win both.)
 """
 
 import dataclasses
@@ -32,7 +35,8 @@ CONTROLS = ("word_overlap", "longer_suffix", "end_position")
 BOOTSTRAP_DRAWS = 2000
 
 Figures = dict[str, dict[str, Any]]
-"""measure -> {"pair_accuracy", "ci95", "top1", "top1_ci95", "n", "prefixes", "grids"}."""
+"""measure -> {"pair_accuracy", "ci95", "top1", "top1_ci95", "instruction_accuracy",
+"instruction_ci95", "n", "prefixes", "grids"}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,22 +209,44 @@ def _rewards(model: Model, batch: GridBatch, mesh: Mesh) -> np.ndarray:
 
 
 def _figure(scores: np.ndarray, batch: GridBatch) -> dict[str, Any]:
-    """Pair accuracy and top-1 of scores [G, P, S], each with its interval over grids."""
+    """Pair accuracy, top-1 and instruction accuracy of scores [G, P, S], with intervals over grids.
+
+    For a prefix i with its true suffix i, scored r_ii, the first asks whether r_ii is above r_ij
+    of the negatives (i, j), the last whether it is above r_ji of the negatives (j, i): the response
+    and the instruction consistency of arXiv:2309.16155. A tie counts 1/2. All are None for n = 0.
+    """
     negatives, valid = batch.negatives, batch.negatives.any(axis=-1)
     r_GPS, positive_GP, negatives_GPS = map(jnp.asarray, (scores, batch.positive, negatives))
     pairs = np.where(negatives, pair_wins(r_GPS, positive_GP), 0)
     tops = np.where(valid, top1_wins(r_GPS, positive_GP, negatives_GPS), 0)
     accuracy, interval = bootstrap(pairs.sum(axis=(1, 2)), negatives.sum(axis=(1, 2)))
     top1, top1_interval = bootstrap(tops.sum(axis=1), valid.sum(axis=1))
+    instruction, instruction_interval = bootstrap(*_instruction_wins(scores, batch))
     return {
         "pair_accuracy": accuracy,
         "ci95": interval,
         "top1": top1,
         "top1_ci95": top1_interval,
+        "instruction_accuracy": instruction,
+        "instruction_ci95": instruction_interval,
         "n": int(negatives.sum()),
         "prefixes": int(valid.sum()),
         "grids": len(negatives),
     }
+
+
+def _instruction_wins(scores: np.ndarray, batch: GridBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Wins of true suffixes after their own prefix over themselves after others, and pairs, [G].
+
+    The others are the prefixes that the suffix is a negative of. Where each suffix is the true one
+    of one prefix, and (i, j) is a pair whenever (j, i) is, there are as many pairs as `n`.
+    """
+    own = batch.positive[:, None, :]  # [g, j, i]: the suffix of prefix i, after prefix j
+    after_GIJ = np.take_along_axis(scores, own, axis=2).swapaxes(1, 2)
+    pairs_GIJ = np.take_along_axis(batch.negatives, own, axis=2).swapaxes(1, 2)
+    itself_GI = np.broadcast_to(np.arange(own.shape[2]), batch.positive.shape)
+    wins_GIJ = np.where(pairs_GIJ, pair_wins(jnp.asarray(after_GIJ), jnp.asarray(itself_GI)), 0)
+    return wins_GIJ.sum(axis=(1, 2)), pairs_GIJ.sum(axis=(1, 2))
 
 
 def bootstrap(wins: np.ndarray, counts: np.ndarray) -> tuple[float | None, list[float] | None]:

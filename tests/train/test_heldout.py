@@ -15,6 +15,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.model.kinds import fresh
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.model.reward import RewardModel
+from rbs_jax.shapes import GridBatch
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train import heldout as module
 from rbs_jax.train.heldout import (
@@ -104,6 +105,62 @@ def test_a_score_that_reads_no_prefix_gets_one_half_of_every_measure(heldout):
         assert figure["pair_accuracy"] == pytest.approx(0.5)
 
 
+def test_a_score_that_reads_no_suffix_gets_one_half_where_prefixes_compete(heldout):
+    for name in MEASURES:
+        batch = heldout._grids[name].batch
+        of_prefix = np.random.default_rng(0).normal(size=(len(batch.negatives), 4, 1))
+        figure = _figure(np.broadcast_to(of_prefix, batch.negatives.shape), batch)
+        assert figure["instruction_accuracy"] == pytest.approx(0.5)
+        assert figure["instruction_ci95"][0] <= 0.5 <= figure["instruction_ci95"][1]
+
+
+def grid_of(positive, negatives):
+    return GridBatch(None, np.array(positive, np.int32), np.array(negatives, bool))
+
+
+def test_rows_ask_which_suffix_and_columns_ask_which_prefix():
+    scores = np.array([[[2.0, 3, 0], [2, 4, 9], [1, 4, 5]]])
+    figure = _figure(scores, grid_of([[0, 1, 2]], [~np.eye(3, dtype=bool)]))
+    assert figure["pair_accuracy"] == pytest.approx((0 + 1 + 1 + 0 + 1 + 1) / 6)
+    # 2 after the others: 2, 1; 4: 3, 4; 5: 0, 9
+    assert figure["instruction_accuracy"] == pytest.approx((0.5 + 1 + 1 + 0.5 + 1 + 0) / 6)
+    assert figure["instruction_ci95"] is None, "of one grid"
+
+
+def test_only_prefixes_that_a_suffix_is_a_negative_of_compete_for_it():
+    scores = np.array([[[2.0, 3, 0], [1, 4, 9], [3, 4, 5]]])
+    negatives = np.zeros((1, 3, 3), bool)
+    negatives[0, 1, 0] = negatives[0, 2, 1] = True  # 2 above 1; 4 beside 4
+    figure = _figure(scores, grid_of([[0, 1, 2]], negatives))
+    assert figure["instruction_accuracy"] == pytest.approx((1 + 0.5) / 2)
+    none = _figure(scores, grid_of([[0, 1, 2]], np.zeros((1, 3, 3))))
+    assert (none["instruction_accuracy"], none["instruction_ci95"]) == (None, None)
+
+
+def test_true_suffixes_need_not_stand_on_the_diagonal():
+    """The same grid with its columns in another order has the same figures."""
+    chance = np.random.default_rng(0)
+    scores = chance.integers(0, 5, size=(6, 4, 4)).astype(float)
+    negatives = (chance.random((6, 4, 4)) < 0.7) & ~np.eye(4, dtype=bool)
+    order = np.array([2, 0, 3, 1])  # column c holds suffix order[c]
+    plain = _figure(scores, grid_of([[0, 1, 2, 3]] * 6, negatives))
+    moved = grid_of([np.argsort(order)] * 6, negatives[..., order])
+    assert _figure(scores[..., order], moved) == plain
+
+
+def test_columns_are_the_rows_of_the_grid_turned_round():
+    chance = np.random.default_rng(0)
+    scores, negatives = chance.normal(size=(6, 4, 4)), ~np.eye(4, dtype=bool)[None].repeat(6, 0)
+    batch = grid_of([[0, 1, 2, 3]] * 6, negatives)
+    figure, turned = _figure(scores, batch), _figure(scores.swapaxes(1, 2), batch)
+    for by_column, by_row in (
+        ("instruction_accuracy", "pair_accuracy"),
+        ("instruction_ci95", "ci95"),
+    ):
+        assert figure[by_column] == turned[by_row]
+        assert figure[by_row] == turned[by_column]
+
+
 def test_in_batch_and_same_document_pairs_share_none_and_some_document(corpora):
     corpus = Corpus(corpora / "train")
     heldout = Heldout(corpus, SPLIT, HeldoutConfig(4, 1000), seed=0)
@@ -123,7 +180,9 @@ def test_controls_say_what_they_must(heldout):
     controls = heldout.controls()
     for name in MEASURES:
         assert controls["end_position"][name]["pair_accuracy"] == 0.5
-    assert controls["word_overlap"]["balanced"]["pair_accuracy"] <= 0.5
+    for accuracy in ("pair_accuracy", "instruction_accuracy"):
+        assert controls["word_overlap"]["balanced"][accuracy] <= 0.5
+        assert controls["longer_suffix"]["in_batch"][accuracy] == 0.5
     assert controls["word_overlap"]["in_batch"]["pair_accuracy"] > 0.6
 
 
