@@ -35,7 +35,7 @@ def mean(groups: Groups, weights: Weights) -> float:
     return float(sum(weight * groups[name].values.mean() for name, weight in weights.items()))
 
 
-def by_counts(counts: Mapping[str, float]) -> dict[str, float]:
+def by_counts(counts: Mapping[str, int]) -> dict[str, float]:
     """The weights of a mean in which each group counts so often."""
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()}

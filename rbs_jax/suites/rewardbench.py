@@ -8,7 +8,7 @@ from rbs_jax.suites.figures import Weights, by_counts, mean_of, weighted_sum
 from rbs_jax.suites.items import Item, id_of, one_of, read_records
 from rbs_jax.suites.suite import Suite, chance_by, judge_by, strictly
 
-SECTIONS: dict[str, dict[str, float]] = {
+SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {
         "alpacaeval-easy": 100,
         "alpacaeval-length": 95,

@@ -71,7 +71,7 @@ def judge(items: Sequence[Item], scores: Scores) -> Judged:
     """The share of the top that is right; Ties by its own score."""
     own = list(zip(items, scores, strict=True))
     values = [(strictly if i.subset == TIES else on_top)(s, i.right) for i, s in own]
-    of_ties = [(item, of_item) for item, of_item in own if item.subset == TIES]
+    of_ties = [(item, of_item[None, :]) for item, of_item in own if item.subset == TIES]
     return Judged(np.array(values), _groups(items, np.array(values)) | _ties(of_ties))
 
 
@@ -96,26 +96,26 @@ def _groups(items: Sequence[Item], values: Float[np.ndarray, " N"]) -> dict[str,
 class _Row(NamedTuple):
     """Of one row of Ties, in every draw of scores."""
 
-    accurate: Bool[np.ndarray, "*draws"]
-    spread: Float[np.ndarray, "*draws"]
+    accurate: Bool[np.ndarray, " R"]
+    spread: Float[np.ndarray, " R"]
     """From the best right response to the worst."""
-    margin: Float[np.ndarray, "*draws"]
+    margin: Float[np.ndarray, " R"]
     """From the worst right response to the best wrong one; -inf where one has no score."""
 
 
-def _row(scores: Float[np.ndarray, "*draws S"], right: int) -> _Row:
-    good, bad = scores[..., :right], scores[..., right:]
-    lost = np.isnan(scores).any(-1)
-    margin = np.where(lost, -np.inf, good.min(-1) - bad.max(-1))
-    return _Row(margin > 0, np.where(lost, 0.0, good.max(-1) - good.min(-1)), margin)
+def _row(scores: Float[np.ndarray, "R S"], right: int) -> _Row:
+    good, bad = scores[:, :right], scores[:, right:]
+    lost = np.isnan(scores).any(1)
+    margin = np.where(lost, -np.inf, good.min(1) - bad.max(1))
+    return _Row(margin > 0, np.where(lost, 0.0, good.max(1) - good.min(1)), margin)
 
 
-def _ties(scored: Sequence[tuple[Item, np.ndarray]]) -> dict[str, Group]:
+def _ties(scored: Sequence[tuple[Item, Float[np.ndarray, "_ _"]]]) -> dict[str, Group]:
     """What the score of Ties is made of, by prompt id; what rows are not there for is left out."""
     rows: dict[str, dict[str, _Row]] = {"tied": {}, "ref": {}}
     for item, scores in scored:
         kind, _, prompt = item.id.partition(":")
-        rows[kind][prompt] = _row(np.asarray(scores, float), item.right)
+        rows[kind][prompt] = _row(scores, item.right)
     tied, ref = rows["tied"], rows["ref"]
     parts = {f"Ties/{k}": {p: row.accurate for p, row in rows[k].items()} for k in rows}
     both = [prompt for prompt in tied if prompt in ref]
@@ -124,15 +124,15 @@ def _ties(scored: Sequence[tuple[Item, np.ndarray]]) -> dict[str, Group]:
     parts["Ties/apart_of_both"] = {p: narrower[p] > tied[p].spread for p in both}
     parts["Ties/margin"] = {p: _times_wider(narrower[p], tied[p].spread) for p in both}
     return {
-        name: Group(np.array([np.mean(value) for value in part.values()]), [*part])
+        name: Group(np.array([value.mean() for value in part.values()]), [*part])
         for name, part in parts.items()
         if part
     }
 
 
 def _times_wider(
-    margin: Float[np.ndarray, "*draws"], spread: Float[np.ndarray, "*draws"]
-) -> Float[np.ndarray, "*draws"]:
+    margin: Float[np.ndarray, " R"], spread: Float[np.ndarray, " R"]
+) -> Float[np.ndarray, " R"]:
     """tanh(margin / spread - 1); without a spread the margin's sign."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(np.tanh(margin / spread - 1), nan=0.0)
