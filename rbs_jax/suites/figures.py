@@ -5,7 +5,7 @@ averages are weighted sums of groups' means. So one bootstrap serves all of them
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,26 @@ Means = Mapping[str, Float[np.ndarray, " R"]]
 def mean(groups: Groups, weights: Weights) -> float:
     """A weighted sum of groups' means."""
     return float(sum(weight * groups[name].values.mean() for name, weight in weights.items()))
+
+
+def by_counts(counts: Mapping[str, int]) -> dict[str, float]:
+    """The weights of a mean in which each group counts so often."""
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()}
+
+
+def weighted_sum(parts: Iterable[tuple[float, Weights]]) -> dict[str, float]:
+    """Of weighted sums."""
+    total: dict[str, float] = {}
+    for factor, weights in parts:
+        for name, weight in weights.items():
+            total[name] = total.get(name, 0.0) + factor * weight
+    return total
+
+
+def mean_of(parts: Collection[Weights]) -> dict[str, float]:
+    """The plain mean of weighted sums."""
+    return weighted_sum((1 / len(parts), weights) for weights in parts)
 
 
 def resampled(groups: Groups) -> Means:

@@ -1,7 +1,8 @@
 """What every benchmark is made of: a prompt with right and wrong responses."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +11,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from rbs_jax.data.answers import responses_of
-from rbs_jax.data.sources import Record, checked_text, read_jsonl
+from rbs_jax.data.sources import Record, checked_text, read_jsonl, text_of
 from rbs_jax.data.template import Prompt
 from rbs_jax.errors import UserError
-from rbs_jax.remote import is_remote
-from rbs_jax.storage import names_in, open_file
+from rbs_jax.remote import filesystem, is_remote, retried
+from rbs_jax.storage import open_file
 
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 
@@ -33,32 +34,58 @@ class Item(NamedTuple):
     """The right ones first."""
     right: int
     """How many are right."""
+    pairs: Sequence[tuple[int, int]] = ()
+    """Places of a right and a wrong response, where the publisher names those to compare."""
 
 
-def read_records(path: str) -> Iterator[Record]:
-    """The rows of a file, or of all files of a folder by name: JSON lines, JSON array, parquet.
+def read_records(path: str, leave_out: str | None = None) -> Iterator[Record]:
+    """The rows of a file, or of all files below a folder by name: JSON lines, JSON array, parquet.
+
+    Args:
+      path: of the file or folder, or its URL.
+      leave_out: pattern of names below a folder that are not read, where there are others.
 
     Raises:
       UserError: there is nothing there, or a row cannot be read.
     """
-    for file in _files(path):
-        if file.endswith(".parquet"):
-            yield from _parquet(file)
-        elif file.endswith(".json"):
-            yield from _array(file)
-        else:
-            yield from read_jsonl(file)
+    empty = True
+    for file in _files(path, leave_out):
+        for record in _records(file):
+            empty = False
+            yield record
+    if empty:
+        raise UserError(f"{path}: holds no row")
 
 
-def _files(path: str) -> list[str]:
+def _records(file: str) -> Iterator[Record]:
+    if file.endswith(".parquet"):
+        return _parquet(file)
+    return _array(file) if file.endswith(".json") else read_jsonl(file)
+
+
+def _files(path: str, leave_out: str | None) -> list[str]:
     if path.endswith(KINDS):
         return [path]
     if not is_remote(path) and not Path(path).is_dir():
         raise UserError(f"{path}: no such folder, nor a file of kind {', '.join(KINDS)}")
-    files = [f"{path.rstrip('/')}/{name}" for name in names_in(path) if name.endswith(KINDS)]
-    if not files:
-        raise UserError(f"{path}: no {', '.join(KINDS)} file in it")
-    return files
+    below = [name for name in _below(path) if name.endswith(KINDS)]
+    if not below:
+        raise UserError(f"{path}: no {', '.join(KINDS)} file below it")
+    kept = [name for name in below if leave_out is None or not re.search(leave_out, name)]
+    return [f"{path.rstrip('/')}/{name}" for name in kept or below]
+
+
+def _below(folder: str) -> list[str]:
+    """The names of all files below a folder, from there."""
+    if not is_remote(folder):
+        found = (file for file in Path(folder).rglob("*") if file.is_file())
+        return sorted(file.relative_to(folder).as_posix() for file in found)
+    fs, name = filesystem(folder)
+    try:
+        files = retried(folder, lambda: fs.find(name))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed: {error.strerror}") from error
+    return sorted(file.removeprefix(name).lstrip("/") for file in files)
 
 
 def _array(file: str) -> Iterator[Record]:
@@ -107,3 +134,16 @@ def id_of(record: Record, field: str = "id") -> str:
     """The row's id, or where the row stands if it has none."""
     value = record.fields.get(field)
     return record.where if value is None else str(value)
+
+
+def one_of(record: Record, field: str, allowed: Collection[str]) -> str:
+    """A field that is one of some words.
+
+    Raises:
+      UserError: it is none of them, naming the line and the field.
+    """
+    value = text_of(record, field)
+    if value not in allowed:
+        words = ", ".join(allowed)
+        raise UserError(f"{record.where}: field {field!r} is {value!r}, none of {words}")
+    return value

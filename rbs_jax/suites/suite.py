@@ -1,5 +1,6 @@
 """A benchmark as one value, and the rules by which most of them judge."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import comb
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rbs_jax.data.template import Prompt
-from rbs_jax.suites.figures import Group, Groups, Weights
+from rbs_jax.suites.figures import Group, Groups, Weights, by_counts
 from rbs_jax.suites.items import Item, Scores
 
 Rule = Callable[[Float[np.ndarray, " S"], int], float]
@@ -109,7 +110,9 @@ def unit_of(prompt: Prompt) -> str:
 
 def over_rows(items: Sequence[Item]) -> dict[str, Weights]:
     """The mean over all rows, as a sum over subsets; and that alone."""
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item.subset] = counts.get(item.subset, 0) + 1
-    return {"all rows": {name: count / len(items) for name, count in counts.items()}}
+    return {"all rows": rows_of(items)}
+
+
+def rows_of(items: Sequence[Item]) -> Weights:
+    """The mean over these rows, as a sum over their subsets."""
+    return by_counts(Counter(item.subset for item in items))

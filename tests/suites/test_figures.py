@@ -1,12 +1,32 @@
 import numpy as np
 import pytest
 
-from rbs_jax.suites.figures import DRAWS, Group, interval, mean, resampled
+from rbs_jax.suites.figures import (
+    DRAWS,
+    Group,
+    by_counts,
+    interval,
+    mean,
+    mean_of,
+    resampled,
+    weighted_sum,
+)
 
 
 def test_a_weighted_sum_of_means():
     groups = {"a": Group(np.array([1.0, 0.0]), ["x", "y"]), "b": Group(np.array([1.0]), ["z"])}
     assert mean(groups, {"a": 0.5, "b": 0.25}) == 0.5
+
+
+def test_weights_of_weights():
+    by_rows = by_counts({"a": 1, "b": 3})
+    assert by_rows == {"a": 0.25, "b": 0.75}
+    assert mean_of([by_rows, {"b": 1.0}]) == {"a": 0.125, "b": 0.875}
+    assert weighted_sum([(2.0, by_rows), (-1.0, {"a": 0.5, "c": 1.0})]) == {
+        "a": 0.0,
+        "b": 1.5,
+        "c": -1.0,
+    }
 
 
 def test_the_interval_is_that_of_a_mean_of_independent_prompts():
