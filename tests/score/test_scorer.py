@@ -1,171 +1,112 @@
-import dataclasses
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rbs_jax.data.template import TemplateConfig
-from rbs_jax.data.tokens import PAD, Tokens, train_tokens
+from rbs_jax.data.tokens import PAD, Tokens
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import Experiment
-from rbs_jax.model.kinds import fresh
 from rbs_jax.model.language import LanguageModel
-from rbs_jax.model.reward import RewardModel, scores
-from rbs_jax.score import files
+from rbs_jax.model.reward import scores
 from rbs_jax.score import scorer as module
 from rbs_jax.score.scorer import Scorer
-from rbs_jax.sharding import MeshConfig, make_mesh
-from rbs_jax.train.checkpoint import Checkpoints
-from rbs_jax.train.models import LoadedModel
-from rbs_jax.train.state import TrainState
-from tests.tiny import TINY, made_up_documents
-
-CONFIG = dataclasses.replace(TINY, vocab_size=300, max_positions=24)
-EXPERIMENT = Experiment(
-    model=CONFIG, split=dataclasses.replace(Experiment().split, prefix_length=8, suffix_length=8)
-)
-TOKENS = train_tokens(made_up_documents(50), 300)
-PROMPTS = ["abc def ghi", "", "a", "hij abc"]
-RESPONSES = [[" one", " two words", ""], ["x", "xyz"], [], ["same", "same", "same but longer"]]
-
-
-def fresh_model():
-    """Noise on the weights, so that scores differ by more than rounding."""
-    model = jax.jit(RewardModel, static_argnums=1)(jax.random.key(0), CONFIG)
-    chance = np.random.default_rng(0)
-
-    def noisy(x):
-        drawn = 0.3 * chance.normal(size=x.shape).astype(np.float32)
-        return jax.device_put(np.asarray(x) + drawn, x.sharding)
-
-    return jax.tree.map(noisy, model)
-
-
-def scorer_on(shape):
-    mesh = make_mesh(MeshConfig(*shape))
-    return mesh, lambda: Scorer(LoadedModel(fresh_model(), EXPERIMENT, TOKENS), mesh)
+from tests.score.tiny import CONFIG, PROMPTS, RESPONSES, TOKENS, loaded_on, scorer_on
 
 
 @pytest.fixture
 def scorer():
-    mesh, make = scorer_on((1, 1, 1))
-    with jax.set_mesh(mesh):
-        yield make()
+    return scorer_on()
 
 
-def alone(text):
+def alone(ids):
     """The reward of one whole text, by the plain path."""
-    ids = TOKENS.encode([text])[0][-CONFIG.max_positions :]
+    ids = ids[-CONFIG.max_positions :]
     rows = np.zeros((1, 1, 1, CONFIG.max_positions), np.int32)
     rows[..., : len(ids)] = ids
-    return jax.jit(scores)(fresh_model(), jnp.array(rows), jnp.array([[[len(ids)]]])).item()
+    loaded = loaded_on((1, 1, 1))
+    with jax.set_mesh(loaded.model.head[...].sharding.mesh):
+        return jax.jit(scores)(loaded.model, jnp.array(rows), jnp.array([[[len(ids)]]])).item()
+
+
+def ids_of(text):
+    return TOKENS.encode([text])[0]
 
 
 def test_a_response_scores_as_its_whole_text_alone(scorer):
     got = scorer.score(PROMPTS, RESPONSES)
     for prompt, responses, own in zip(PROMPTS, RESPONSES, got, strict=True):
-        assert own == pytest.approx([alone(prompt + r) for r in responses], rel=1e-4, abs=1e-5)
+        expected = [alone(ids_of(prompt + r)) for r in responses]
+        assert own == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_a_score_depends_on_no_neighbour_batch_or_order(scorer, monkeypatch):
-    expected = dict(zip(PROMPTS, scorer.score(PROMPTS, RESPONSES), strict=True))
-    monkeypatch.setattr("rbs_jax.score.grids.TOKENS_PER_CALL", 1)
-    backwards = scorer.score(PROMPTS[::-1], RESPONSES[::-1])
-    for prompt, own in zip(PROMPTS[::-1], backwards, strict=True):
-        assert own == pytest.approx(expected[prompt], rel=1e-5, abs=1e-6)
-    for prompt, responses in zip(PROMPTS, RESPONSES, strict=True):
-        for i, response in enumerate(responses):
-            single = scorer.score([prompt], [[response]])[0][0]
-            assert single == pytest.approx(expected[prompt][i], rel=1e-4, abs=1e-5)
+def test_features_times_the_head_are_the_scores(scorer):
+    loaded = loaded_on((1, 1, 1), head_offset=0.5)
+    got = Scorer(loaded).score(PROMPTS, RESPONSES)
+    features = Scorer(loaded).features(PROMPTS, RESPONSES)
+    head = np.asarray(loaded.model.head[...])
+    for own, x in zip(got, features, strict=True):
+        assert x.dtype == np.float32
+        assert x.shape == (len(own), CONFIG.width)
+        assert own == pytest.approx((x @ head + 0.5).tolist(), rel=1e-5, abs=1e-5)
+    assert np.ptp(features[0], axis=0).min() > 0
 
 
-def test_a_score_does_not_depend_on_the_mesh(scorer):
-    expected = scorer.score(PROMPTS, RESPONSES)
-    mesh, make = scorer_on((2, 2, 2))
-    with jax.set_mesh(mesh):
-        got = make().score(PROMPTS, RESPONSES)
-    for ours, theirs in zip(got, expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+def test_a_response_without_a_score_has_no_features(scorer):
+    too_long = "jihgfedcba" * 9
+    (features,) = scorer.features(["abc"], [["end", too_long]])
+    assert np.isfinite(features[0]).all()
+    assert np.isnan(features[1]).all()
 
 
 def test_a_long_prompt_loses_its_start_and_a_long_response_its_score(scorer):
     prompt = "abcdefghij" * 9
     fits, too_long = "end", "jihgfedcba" * 9
-    assert len(TOKENS.encode([prompt])[0]) > CONFIG.max_positions
-    assert len(TOKENS.encode([too_long])[0]) > CONFIG.max_positions
+    assert len(ids_of(prompt)) > CONFIG.max_positions
+    assert len(ids_of(too_long)) > CONFIG.max_positions
     ((score, none),) = scorer.score([prompt], [[fits, too_long]])
     assert none is None
-    assert score == pytest.approx(alone(prompt + fits), rel=1e-4, abs=1e-5)
+    assert score == pytest.approx(alone(ids_of(prompt + fits)), rel=1e-4, abs=1e-5)
 
 
-def test_a_long_prompt_keeps_its_beginning_of_text(scorer):
+def test_a_response_that_fills_the_context_is_scored_and_one_token_more_is_not(scorer):
+    word = TOKENS.decode([[ids_of("abc")[0]]])[0]
+    fill = next(w for n in range(99) if len(ids_of(w := word * n)) == CONFIG.max_positions)
+    more = next(w for n in range(99) if len(ids_of(w := word * n)) == CONFIG.max_positions + 1)
+    ((score, none),) = scorer.score([""], [[fill, more]])
+    assert none is None
+    assert score == pytest.approx(alone(ids_of(fill)), rel=1e-4, abs=1e-5)
+
+
+def test_a_long_prompt_keeps_its_beginning_of_text():
     chat = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
     tokens = Tokens(TOKENS._tokenizer, TOKENS.end, {"bos_token": PAD}, chat)
-    experiment = dataclasses.replace(EXPERIMENT, template=TemplateConfig("chat"))
-    loaded = LoadedModel(fresh_model(), experiment, tokens)
-    chatting = Scorer(loaded, make_mesh(MeshConfig()))
+    chatting = scorer_on(tokens=tokens, template=TemplateConfig("chat"))
     prompt = "abcdefghij" * 9
-    ids = TOKENS.encode([prompt + "end"])[0]
-    kept = [tokens.bos_id, *ids[1 - CONFIG.max_positions :]]
+    kept = [tokens.bos_id, *ids_of(prompt + "end")[1 - CONFIG.max_positions :]]
     assert len(kept) == CONFIG.max_positions
-    expected = jax.jit(scores)(fresh_model(), jnp.array([[[kept]]]), jnp.array([[[len(kept)]]]))
-    assert chatting.score([prompt], [["end"]])[0][0] == pytest.approx(expected.item(), rel=1e-4)
+    assert chatting.score([prompt], [["end"]])[0][0] == pytest.approx(alone(kept), rel=1e-4)
 
 
 def test_a_prompt_may_be_messages_and_a_template_that_refuses_them_names_the_prompt(scorer):
     messages = [{"role": "user", "content": "abc "}, {"role": "user", "content": "def"}]
     assert scorer.score([messages], [[" x"]]) == scorer.score(["abc def"], [[" x"]])
     tokens = Tokens(TOKENS._tokenizer, TOKENS.end, {}, "{{ raise_exception('no such role') }}")
-    experiment = dataclasses.replace(EXPERIMENT, template=TemplateConfig("chat"))
-    refusing = Scorer(LoadedModel(fresh_model(), experiment, tokens), make_mesh(MeshConfig()))
+    refusing = scorer_on(tokens=tokens, template=TemplateConfig("chat"))
     with pytest.raises(UserError, match=r"^prompt 0: chat template: .*no such role"):
         refusing.score(["a"], [["b"]])
     with pytest.raises(UserError, match=r"^file\.jsonl:3: chat template"):
         refusing.score(["a"], [["b"]], ["file.jsonl:3"])
 
 
-def test_a_language_model_has_no_rewards(mesh):
-    model = fresh(LanguageModel, 0, CONFIG)
+def test_a_language_model_has_no_rewards():
     with pytest.raises(UserError, match="a language model has no rewards"):
-        Scorer(LoadedModel(model, EXPERIMENT, TOKENS), mesh)
+        Scorer(loaded_on((1, 1, 1), LanguageModel))
 
 
 def test_a_text_without_any_token_has_no_score(scorer):
     assert scorer.score([""], [["", "a"]])[0][0] is None
-
-
-@pytest.fixture
-def run(tmp_path):
-    with jax.set_mesh(make_mesh(MeshConfig())), Checkpoints(tmp_path, keep=1) as checkpoints:
-        none = jnp.zeros((), jnp.int32)
-        state = TrainState(fresh_model(), {}, none, none)
-        checkpoints.save(1, state, {"next_step": 1}, EXPERIMENT, {})
-    TOKENS.save(tmp_path)
-    return tmp_path
-
-
-def test_a_file_comes_back_line_by_line_with_scores(run, scorer, monkeypatch):
-    monkeypatch.setattr(files, "LINES", 3)
-    lines = [
-        {"prompt": p, "responses": r, "id": i, "odd": "\ud800 é"}
-        for i, (p, r) in enumerate(zip(PROMPTS, RESPONSES, strict=True))
-    ]
-    (run / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    counts = files.score_file(str(run), str(run / "in.jsonl"), str(run / "new" / "out.jsonl"))
-    out = [json.loads(line) for line in (run / "new" / "out.jsonl").read_text().splitlines()]
-    assert [{k: v for k, v in line.items() if k != "scores"} for line in out] == lines
-    for line, expected in zip(out, scorer.score(PROMPTS, RESPONSES), strict=True):
-        assert line["scores"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert (counts["lines"], counts["responses"], counts["null_scores"]) == (4, 8, 0)
-    assert [p.name for p in (run / "new").iterdir()] == ["out.jsonl"]
-
-
-def test_an_empty_file_gives_an_empty_file(run):
-    (run / "in.jsonl").write_text("")
-    assert files.score_file(str(run), str(run / "in.jsonl"), str(run / "out.jsonl"))["lines"] == 0
-    assert (run / "out.jsonl").read_text() == ""
+    assert scorer.score([], []) == []
+    assert scorer.score(["a"], [[]]) == [[]]
 
 
 def test_many_responses_to_one_prompt_go_in_several_calls(scorer, monkeypatch):
@@ -173,20 +114,36 @@ def test_many_responses_to_one_prompt_go_in_several_calls(scorer, monkeypatch):
     expected = scorer.score(["abc"], [responses])
     monkeypatch.setattr("rbs_jax.score.grids.TOKENS_PER_CALL", 48)
     sizes, compute = [], module._rewards_and_features
-    monkeypatch.setattr(
-        module,
-        "_rewards_and_features",
-        lambda m, x: sizes.append(x.suffixes.shape) or compute(m, x),
-    )
+
+    def watched(model, grid):
+        sizes.append(grid.suffixes.shape)
+        return compute(model, grid)
+
+    monkeypatch.setattr(module, "_rewards_and_features", watched)
     assert scorer.score(["abc"], [responses])[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
     assert len(sizes) > 1
     assert all(suffixes * length <= 64 for _, _, suffixes, length in sizes)
 
 
-def test_a_reward_that_is_no_number_is_refused(scorer):
-    model = fresh_model()
-    broken = jax.tree.map(lambda x: x * np.nan, model)
+def test_a_reward_that_is_no_number_is_refused():
+    loaded = loaded_on((1, 1, 1))
+    broken = loaded._replace(model=jax.tree.map(lambda x: x * np.nan, loaded.model))
     with pytest.raises(UserError, match="not finite"):
-        Scorer(LoadedModel(broken, EXPERIMENT, TOKENS), make_mesh(MeshConfig())).score(
-            ["a"], [["b"]]
-        )
+        Scorer(broken).score(["a"], [["b"]])
+
+
+def test_the_scorer_of_the_next_checkpoint_compiles_nothing(scorer):
+    first = scorer.score(PROMPTS, RESPONSES)
+    compiled = module._rewards_and_features._cache_size()
+    assert compiled > 0
+    loaded = loaded_on((1, 1, 1))
+    moved = loaded._replace(model=jax.tree.map(lambda x: x * 1.25, loaded.model))
+    assert Scorer(moved).score(PROMPTS, RESPONSES) != first
+    assert module._rewards_and_features._cache_size() == compiled
+
+
+def test_a_caller_may_hold_the_mesh_or_another_one(scorer):
+    expected = scorer.score(PROMPTS, RESPONSES)
+    for held in (scorer._mesh, loaded_on((2, 2, 2)).model.head[...].sharding.mesh):
+        with jax.set_mesh(held):
+            assert scorer.score(PROMPTS, RESPONSES) == expected
