@@ -44,7 +44,9 @@ class Eval:
     or a Hugging Face folder."""
     suite: Positional[str]
     """heldout: true continuations against others, on a corpus. Or a benchmark (docs/suites.md):
-    pairs."""
+    rewardbench, rewardbench2, rm_bench, rewardmath, judgebench, rmb, ppe, prmbench_pairs, llmbar;
+    pairs: any file of prompt, chosen, rejected; responses: of prompt, responses, for their spread
+    alone."""
     data: str
     """A path or URL: for heldout a corpus, else the benchmark's file or folder as published."""
     out: str

@@ -1,4 +1,4 @@
-"""Hashes of words in a row, the same in every process and on every machine."""
+"""Words: those that two texts share, and hashes of words in a row, the same on every machine."""
 
 import functools
 import hashlib
@@ -12,6 +12,16 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Of the polynomial over a run's words: odd, so that no word's bits are lost modulo 2**64."""
 REMEMBERED = 1 << 16
 """Words whose hashes are kept in memory, about 16 MB a process; most words of a text are common."""
+
+
+def words_of(text: str) -> set[str]:
+    """A text's distinct words: letters, digits and underscores in a row, in lower case."""
+    return set(WORD.findall(text.lower()))
+
+
+def share_in(words: set[str], others: set[str]) -> float:
+    """The share of words that are among others; 0 of none."""
+    return len(words & others) / max(len(words), 1)
 
 
 def run_hashes(text: str, length: int) -> UInt64[np.ndarray, " R"]:

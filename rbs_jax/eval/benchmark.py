@@ -18,13 +18,14 @@ from rbs_jax.eval.controls import language_model_of, likelihoods, random_heads, 
 from rbs_jax.eval.portions import in_portions
 from rbs_jax.eval.results import refuse_other_result, write_result
 from rbs_jax.hosts.together import first_says, refuse_unlike
+from rbs_jax.score.likelihood import Likelihood
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.suites.figures import interval, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import Judged, unit_of
 from rbs_jax.suites.table import SUITES
-from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
+from rbs_jax.train.models import LoadedModel, find_model, load_model
 from rbs_jax.train.watch import Measured
 
 
@@ -58,18 +59,20 @@ def evaluate(
     """
     first_says(lambda: refuse_other_result(out))
     items = read_items(suite, data)
-    found = with_template(find_model(model), form, close)
+    found = find_model(model)
     language = language_model_of(found, language_model)
-    if language is not None and form is not None:
-        language = with_template(language, form, close)
+    trained = found.experiment.template
+    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
-        ours = rewards(Scorer(loaded, mesh), items)
-        heads, controls = random_heads(loaded, found, mesh, items), without_model(items)
+        ours = rewards(Scorer(loaded, mesh, template), items)
+        heads = random_heads(loaded, found, mesh, template, items)
+        controls = without_model(items)
         del loaded  # two models at once may not fit
         if language is not None:
-            controls |= likelihoods(load_model(language, mesh), mesh, items)
+            asked = Likelihood(load_model(language, mesh), mesh, template)
+            controls |= likelihoods(asked, items)
     judged, each_head = judge_all(SUITES[suite], items, {"model": ours} | controls, heads.scores)
     own = judged.pop("model")
     result = {
@@ -77,7 +80,7 @@ def evaluate(
         "model": str(found),
         "data": data,
         "items": digest(items),
-        "template": dataclasses.asdict(found.experiment.template),
+        "template": dataclasses.asdict(template),
         "max_length": found.experiment.model.max_positions,
         "dtype": found.experiment.model.dtype,
         "random_heads_on": heads.trunk,
@@ -109,13 +112,6 @@ def read_items(suite: str, data: str) -> list[Item]:
 def digest(items: Sequence[Item]) -> str:
     """What two results share that are of the same items."""
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
-
-
-def with_template(found: Found, form: Form | None, close: bool | None) -> Found:
-    """The model, to be scored in another form than training's where one is given."""
-    trained = found.experiment.template
-    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
-    return found._replace(experiment=dataclasses.replace(found.experiment, template=template))
 
 
 def rewards(scorer: Scorer, items: Sequence[Item]) -> Scores:

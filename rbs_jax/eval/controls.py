@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from rbs_jax.data.template import TemplateConfig
+from rbs_jax.data.words import share_in, words_of
 from rbs_jax.errors import UserError
 from rbs_jax.eval.portions import in_portions
 from rbs_jax.model.config import TransformerConfig
@@ -16,7 +18,6 @@ from rbs_jax.score.likelihood import Likelihood
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import unit_of
-from rbs_jax.train.heldout import word_overlap
 from rbs_jax.train.models import Found, LoadedModel, find_model, start_model
 
 HEADS = 5
@@ -30,9 +31,10 @@ def without_model(items: Sequence[Item]) -> dict[str, Scores]:
     distinct words that occur in its prompt.
     """
     lengths = [np.array([len(text) for text in item.responses], float) for item in items]
+    prompts = [words_of(unit_of(item.prompt)) for item in items]
     overlaps = [
-        word_overlap([unit_of(item.prompt)], item.responses, len(item.responses))[0, 0]
-        for item in items
+        np.array([share_in(words_of(text), prompt) for text in item.responses], float)
+        for item, prompt in zip(items, prompts, strict=True)
     ]
     return {
         "longer": lengths,
@@ -50,7 +52,13 @@ class Heads(NamedTuple):
     """What they stand on."""
 
 
-def random_heads(loaded: LoadedModel, found: Found, mesh: Mesh, items: Sequence[Item]) -> Heads:
+def random_heads(
+    loaded: LoadedModel,
+    found: Found,
+    mesh: Mesh,
+    template: TemplateConfig,
+    items: Sequence[Item],
+) -> Heads:
     """Rewards by random heads on what the run started from, which is encoded once for all.
 
     A Hugging Face folder that no run of ours stands behind started from something that is not
@@ -63,7 +71,7 @@ def random_heads(loaded: LoadedModel, found: Found, mesh: Mesh, items: Sequence[
             trunk = found.experiment.model.init or f"{found.folder}@init"
         except UserError as error:
             trunk = f"{trunk}, since model.init is gone: {error}"
-    scorer = Scorer(loaded._replace(model=model), mesh)
+    scorer = Scorer(loaded._replace(model=model), mesh, template)
     features = in_portions(items, "random heads", scorer.features)
     heads = [_head(found.experiment.seed + n, found.experiment.model) for n in range(HEADS)]
     return Heads([[x_SD @ head_D for x_SD in features] for head_D in heads], trunk)
@@ -94,12 +102,12 @@ def language_model_of(found: Found, named: str | None) -> Found | None:
     return begun if begun is not None and begun.experiment.kind is LanguageModel else None
 
 
-def likelihoods(language: LoadedModel, mesh: Mesh, items: Sequence[Item]) -> dict[str, Scores]:
+def likelihoods(language: Likelihood, items: Sequence[Item]) -> dict[str, Scores]:
     """Log-probabilities of responses given their prompts [nats], by the control's name.
 
     Summed over a response's tokens, their mean, and the sum less that without the prompt.
     """
-    found = in_portions(items, "log-likelihoods", Likelihood(language, mesh).score)
+    found = in_portions(items, "log-likelihoods", language.score)
     kinds = {
         "log_likelihood": lambda p: p.total,
         "log_likelihood_mean": lambda p: p.total / p.tokens,

@@ -10,7 +10,6 @@ cannot win both.)
 """
 
 import dataclasses
-import re
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from rbs_jax.data.reader import Corpus
 from rbs_jax.data.split import SplitConfig, Splitter, wrapped
 from rbs_jax.data.stream import check_fits
 from rbs_jax.data.template import Template, TemplateConfig, Wrapping
+from rbs_jax.data.words import share_in, words_of
 from rbs_jax.errors import UserError
 from rbs_jax.model.kinds import Model, grid_scores
 from rbs_jax.objective import pair_wins, top1_wins
@@ -163,14 +163,12 @@ def word_overlap(prefixes: list[str], suffixes: list[str], per_grid: int) -> np.
 
     Words are runs of letters and digits, in lower case.
     """
-    words = re.compile(r"\w+")
-    before = [set(words.findall(text.lower())) for text in prefixes]
-    after = [set(words.findall(text.lower())) for text in suffixes]
+    before, after = ([words_of(text) for text in texts] for texts in (prefixes, suffixes))
     grids = range(0, len(prefixes), per_grid)
     return np.array(
         [
             [
-                [len(s & p) / max(len(s), 1) for s in after[at : at + per_grid]]
+                [share_in(s, p) for s in after[at : at + per_grid]]
                 for p in before[at : at + per_grid]
             ]
             for at in grids
