@@ -23,6 +23,7 @@ from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.suites.figures import interval, mean, resampled
 from rbs_jax.suites.items import Item, Scores
+from rbs_jax.suites.rewardbench_files import LAYOUTS
 from rbs_jax.suites.suite import Judged, unit_of
 from rbs_jax.suites.table import SUITES
 from rbs_jax.train.models import LoadedModel, find_model, load_model
@@ -40,7 +41,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a reward model on a benchmark; writes and returns OUT/result.json.
 
-    Beside it scores.jsonl holds the scores of every item. Of several processes each reads the
+    Beside it scores.jsonl holds the scores of every item, and for RewardBench there are the files
+    that its own tools write. Of several processes each reads the
     data, all score it together, and process 0 writes.
 
     Args:
@@ -89,7 +91,12 @@ def evaluate(
         **beside_controls(SUITES[suite], items, own, judged, each_head),
         **analysis(items, ours),
     }
-    write_result(out, result, lines(items, ours, own))
+    others = {}
+    if suite in LAYOUTS:
+        about = {"chat_template": template.form, "max_length": result["max_length"]}
+        name = str(found).rpartition("/")[2]
+        others = LAYOUTS[suite](name, items, ours, own, about)
+    write_result(out, result, lines(items, ours, own), others)
     return result
 
 

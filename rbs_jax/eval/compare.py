@@ -67,8 +67,10 @@ def _parsed(path: str) -> dict[str, Any]:
     return _object(text, path)
 
 
-def _numbered(lines: str) -> list[tuple[int, str]]:
-    return [(n, line) for n, line in enumerate(lines.split("\n"), start=1) if line]
+def _numbered(text: str) -> list[tuple[int, str]]:
+    """Lines that are whole and not empty; a kill may have cut the last one of metrics.jsonl."""
+    *lines, _ = text.split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line]
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

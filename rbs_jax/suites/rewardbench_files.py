@@ -92,3 +92,7 @@ def _conversation(prompt: Prompt, response: str) -> list[dict[str, str]]:
 
 def _number(score: float) -> float | None:
     return None if np.isnan(score) else float(score)
+
+
+LAYOUTS = {"rewardbench": files_of_v1, "rewardbench2": files_of_v2}
+"""By the suite's name."""

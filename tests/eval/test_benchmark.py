@@ -246,3 +246,20 @@ def test_items_are_read_as_they_stand(pairs):
     prompts, responses = texts(pairs)
     assert [item.prompt for item in items] == prompts
     assert [item.responses for item in items] == responses
+
+
+def test_rewardbench_has_its_own_files_too(runs, tmp_path):
+    rows = [
+        {"prompt": f"abcd {n}", "chosen": "efgh", "rejected": "i", "subset": "hep-cpp", "id": n}
+        for n in range(3)
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    found = evaluate(str(runs / "alone"), "rewardbench", str(file), str(out))
+    accuracies = json.loads((out / "eval-set" / "alone@7.json").read_text())
+    assert accuracies["hep-cpp"] == found["subsets"]["hep-cpp"]["accuracy"]
+    assert (accuracies["chat_template"], accuracies["max_length"]) == ("plain", "64")
+    scores = json.loads((out / "eval-set-scores" / "alone@7.json").read_text())
+    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    assert scores["scores_chosen"] == [line["scores"][0] for line in lines]
