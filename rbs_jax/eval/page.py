@@ -30,6 +30,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--faint); text-align: left;
   vertical-align: top; overflow-wrap: anywhere }
 tbody th { font-weight: normal; opacity: .8 }
+.figures th, .figures td { overflow-wrap: break-word }
 .figures th:not(:first-child), .figures td:not(:first-child) { text-align: right }
 figure { margin: 1.2rem 0 }
 figcaption { font-size: .9rem; opacity: .8 }
