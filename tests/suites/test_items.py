@@ -1,7 +1,7 @@
 import pytest
 
 from rbs_jax.errors import UserError
-from rbs_jax.suites.items import read_records
+from rbs_jax.suites.items import one_of, read_records
 from tests.suites.made import write
 
 
@@ -58,3 +58,12 @@ def test_a_broken_parquet_file_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match=r"x\.parquet: cannot be read after row 0"):
         rows(tmp_path / "x.parquet")
+
+
+def test_a_word_that_is_none_of_those_allowed(tmp_path):
+    (record,) = read_records(write(tmp_path / "x.json", [{"n": "c"}]))
+    assert one_of(record, "n", ("b", "c")) == "c"
+    with pytest.raises(UserError, match="row 1: field 'n' is 'c', none of a, b"):
+        one_of(record, "n", ("a", "b"))
+    with pytest.raises(UserError, match="row 1: no field 'm'"):
+        one_of(record, "m", ("a", "b"))

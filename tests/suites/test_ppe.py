@@ -46,7 +46,7 @@ def test_votes_without_the_undecided(tmp_path):
 
 
 def test_samples_by_hand(tmp_path):
-    rows = [samples([0, 1, 0, 1], [(1, 0), (2, 3)])]
+    rows = [samples([0, 1, 0, 1], [(1, 0), (2, 3), (1, 3)])]  # the last are both right
     items = PPE.read(write(tmp_path / "PPE-MATH-Best-of-K/data/train-0.parquet", rows))
     assert items[0].subset == "math"
     assert items[0].responses == ["sample 1", "sample 3", "sample 0", "sample 2"]
@@ -68,7 +68,7 @@ def test_samples_by_hand(tmp_path):
     [
         ("PPE-MMLU-Pro-Best-of-K/train-0.parquet", "mmlu_pro"),
         ("mbpp_plus_best_of_k.jsonl", "mbpp_plus"),
-        ("math/PPE-GPQA-Best-of-K.json", "gpqa"),
+        ("PPE-MATH-Best-of-K/gpqa_best_of_k.json", "gpqa"),
         ("mine.jsonl", "samples"),
     ],
 )
@@ -76,6 +76,8 @@ def test_the_path_says_what_the_questions_are_from(tmp_path, path, subset):
     items = PPE.read(write(tmp_path / path, [samples([0, 1])]))
     assert items[0].subset == subset
     assert items[0].pairs == []
+    judged = PPE.judge(items, [np.array([1.0, 0.0])])
+    assert [*judged.groups] == [f"{subset}/auc", f"{subset}/best_of_k"]
     assert [*figures(PPE, items, [[1, 0]])] == ["correctness_auc", "correctness_best_of_k"]
 
 

@@ -113,6 +113,8 @@ def test_ties_that_lack_a_kind_have_no_score(tmp_path):
     items = REWARDBENCH2.read(write(tmp_path / "test.jsonl", rows))
     found = figures(REWARDBENCH2, items, [[1, 0, 0, 0], [2, 2, 0, 0, 0], [1, 0, 0, 0]])
     assert found == {"average": 1, "without_ties": 1, "ID": 1}
+    groups = REWARDBENCH2.chance(items).groups
+    assert [*groups] == ["Math", "Ties/tied", "Ties/ref"]
 
 
 def test_prompts_of_ties_are_drawn_together(tmp_path):
