@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.template import Prompt
+from rbs_jax.data.template import Prompt, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.language import LanguageModel, log_prob_grid
 from rbs_jax.score.grids import Row, calls
@@ -37,19 +37,26 @@ def _log_probs(model: LanguageModel, grid: TokenGrid) -> jax.Array:
 class Likelihood:
     """Log-probabilities of responses to prompts.
 
-    Texts are made as a Scorer makes them. A response's tokens are all that do not belong to
+    Texts are made as a Scorer makes them; in training a language model saw no template, which
+    is the plain one. A response's tokens are all that do not belong to
     the prompt alone: one that straddles the border is the response's, and so is what ends its
     turn. The start id is the tokenizer's beginning-of-text, else its end of a document; it
     also predicts the first token where a prompt is empty.
     """
 
-    def __init__(self, model: LoadedModel | str, mesh: Mesh | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel | str,
+        mesh: Mesh | None = None,
+        template: TemplateConfig | None = None,
+    ) -> None:
         """Compile the template, and load the model where that is to be done.
 
         Args:
           model: a loaded model, or the name of a MODEL.
           mesh: where it lies or is to lie; None for where it lies, or the mesh that it was
             trained on, or all devices.
+          template: how prompt and response become one text; None as in training.
 
         Raises:
           UserError: no such model, a reward model, or a template that its tokenizer lacks.
@@ -58,7 +65,7 @@ class Likelihood:
         loaded, self._mesh = opened(model, mesh, LanguageModel, refusal)
         bos_id, end_id = loaded.tokens.bos_id, loaded.tokens.end_id
         self._start_id = end_id if bos_id is None else bos_id
-        self._model, self._texts = loaded.model, Texts(loaded, self._start_id)
+        self._model, self._texts = loaded.model, Texts(loaded, template, self._start_id)
 
     def score(
         self,

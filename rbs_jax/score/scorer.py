@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.template import Prompt
+from rbs_jax.data.template import Prompt, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, grid_features
 from rbs_jax.score.grids import Row, Shape, at_most, calls
@@ -45,8 +45,8 @@ def _rewards_and_features(model: RewardModel, grid: TokenGrid) -> tuple[jax.Arra
 class Scorer:
     """Rewards of responses to prompts.
 
-    Prompt and response are made one text by the template that training saw, and
-    tokenised as one. What a prompt's responses have in common at their start is
+    Prompt and response are made one text by a template, that which training saw
+    unless told, and tokenised as one. What a prompt's responses have in common at their start is
     encoded once; sharing never changes a score.
 
     Attributes:
@@ -54,13 +54,19 @@ class Scorer:
       most_responses: the most to one prompt so far.
     """
 
-    def __init__(self, model: LoadedModel | str, mesh: Mesh | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel | str,
+        mesh: Mesh | None = None,
+        template: TemplateConfig | None = None,
+    ) -> None:
         """Compile the template, and load the model where that is to be done.
 
         Args:
           model: a loaded model, or the name of a MODEL.
           mesh: where it lies or is to lie; None for where it lies, or the mesh that it was
             trained on, or all devices.
+          template: how prompt and response become one text; None as in training.
 
         Raises:
           UserError: no such model, a language model, or a template that its tokenizer lacks.
@@ -68,7 +74,7 @@ class Scorer:
         refusal = "a language model has no rewards: train a reward model from it first"
         loaded, self._mesh = opened(model, mesh, RewardModel, refusal)
         assert isinstance(loaded.model, RewardModel)
-        self._model, self._texts = loaded.model, Texts(loaded)
+        self._model, self._texts = loaded.model, Texts(loaded, template)
         self._shapes: set[Shape] = set()
         self.context = loaded.experiment.model.max_positions
         self.most_responses = 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rbs_jax.data.template import Prompt, Template
+from rbs_jax.data.template import Prompt, Template, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.train.models import LoadedModel
 
@@ -19,20 +19,23 @@ class Text(NamedTuple):
 
 
 class Texts:
-    """Makes texts by the template that training saw, each tokenised as one."""
+    """Makes texts by a template, each tokenised as one."""
 
-    def __init__(self, loaded: LoadedModel, start_id: int | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedModel, template: TemplateConfig | None, start_id: int | None = None
+    ) -> None:
         """Compile the template.
 
         Args:
-          loaded: whose template, tokenizer and context.
+          loaded: whose tokenizer and context.
+          template: how prompt and response become one text; None as in training.
           start_id: stands before a response that nothing else stands before, and counts as its
             prompt; None where nothing need.
 
         Raises:
           UserError: the tokenizer lacks what the template needs.
         """
-        self._template = Template(loaded.experiment.template, loaded.tokens)
+        self._template = Template(template or loaded.experiment.template, loaded.tokens)
         self._bos_id, self._start_id = loaded.tokens.bos_id, start_id
         self._context = loaded.experiment.model.max_positions
 
