@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from rbs_jax.score.files import LINES
+
 TINY = """
 from rbs_jax.experiment import Experiment, GridConfig, SplitConfig, TrainConfig
 from rbs_jax.model.config import TransformerConfig
@@ -52,7 +54,8 @@ def rbs(folder, *args, limit=None):
 
 def refused(done, name, cause):
     assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
+    *others, line = done.stderr.splitlines()
+    assert all("shapes compiled" in other for other in others)
     assert line.startswith(f"rbs: {name}")
     assert f": cannot be written: {cause}" in line
 
@@ -111,6 +114,17 @@ def test_score_leaves_nothing(folder):
     score = rbs(folder, "score", "run", "scored.jsonl", "--out", "scores", limit=100_000)
     refused(score, "scores", "File too large")
     assert not list(folder.glob("scores*"))
+
+
+def test_score_goes_on_where_there_is_room_again(folder):
+    (folder / "long.jsonl").write_text((SCORED + "\n") * (LINES + 500))
+    command = "score", "run", "long.jsonl", "--out", "long"
+    done = rbs(folder, *command, limit=(LINES + 100) * len(SCORED))  # of a part, not of all
+    refused(done, "long", "File too large; what is scored stays in long.partial, the same")
+    done = rbs(folder, *command)
+    assert json.loads(done.stdout)["scored_before"] == LINES + 500, done.stderr
+    assert (folder / "long").read_text().count("\n") == LINES + 500
+    assert not (folder / "long.partial").exists()
 
 
 @pytest.mark.parametrize("form", ["hf", "orbax"])

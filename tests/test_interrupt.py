@@ -23,7 +23,7 @@ COMMANDS = {
 LEFT = {
     "prepare": "the same command goes on from the last shard",
     "train": "the same command goes on from the last checkpoint",
-    "score": "scores are written whole or not at all",
+    "score": "the same command goes on from the last batch of lines",
     "quickstart": "the same command goes on from the last checkpoint",
 }
 
@@ -85,6 +85,8 @@ def interrupt(process, folder, command, to=os.killpg):
     assert kept == [f"rbs: interrupted; {LEFT[name]}"]
     if name == "prepare":  # what the same command would go on from
         shutil.rmtree(folder / "new.partial", ignore_errors=True)
+    if any((folder / "scores.partial").glob("part-*.jsonl")):
+        shutil.rmtree(folder / "scores.partial")
     assert not [path.name for path in folder.iterdir() if path.name.endswith(".partial")]
 
 
@@ -120,10 +122,13 @@ def test_while_a_run_steps_and_saves(folder):
     assert b"resuming at step" in (folder / "stdout").read_bytes()
 
 
-def test_while_responses_are_scored(folder):
+@pytest.mark.parametrize("there", ["", "part-*.jsonl"])
+def test_while_responses_are_scored(folder, there):
+    parts = folder / "scores.partial"
     process = start(folder, "score")
-    wait_for(process, (folder / "scores.partial").exists)
+    wait_for(process, lambda: any(parts.glob(there)) if there else parts.exists())
     interrupt(process, folder, "score")
+    assert not (folder / "scores").exists()
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.3, 1])

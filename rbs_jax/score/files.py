@@ -17,7 +17,6 @@ from rbs_jax.data.answers import prompt_of, responses_of
 from rbs_jax.data.sources import Record, in_batches, read_jsonl
 from rbs_jax.data.template import Form, TemplateConfig
 from rbs_jax.errors import UserError
-from rbs_jax.experiment import to_json
 from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.remote import is_remote
 from rbs_jax.score.parts import Parts, begun
@@ -63,13 +62,12 @@ def score_file(
     first_says(lambda: _refuse(file, out))
     trained = found.experiment.template
     template = TemplateConfig(form or trained.form, trained.close if close is None else close)
-    experiment = dataclasses.replace(found.experiment, template=template)
-    found, mesh = found._replace(experiment=experiment), mesh_for_scoring(experiment.mesh)
+    mesh = mesh_for_scoring(found.experiment.mesh)
     with begun(out) as parts:
         with jax.set_mesh(mesh):
             loaded = load_model(found, mesh)
-            said = _digest(found, loaded)
-        return _score_lines(Scorer(loaded, mesh), file, said, parts)
+            said = _deciding(found, loaded, template)
+        return _score_lines(Scorer(loaded, mesh, template), file, said, parts)
 
 
 def _refuse(file: str, out: str) -> None:
@@ -79,16 +77,17 @@ def _refuse(file: str, out: str) -> None:
         raise UserError(f"{out}: is a folder; give a file to write with --out")
 
 
-def _digest(found: Found, loaded: LoadedModel) -> str:
+def _deciding(found: Found, loaded: LoadedModel, template: TemplateConfig) -> str:
     """What decides the score of a text, beside the text."""
-    settings = to_json(found.experiment)
-    tokens = loaded.tokens
-    return json.dumps(
-        [
-            *(str(found), checksum(loaded.model), settings["model"], settings["template"]),
-            *(tokens.sha256, tokens.special_tokens, tokens.chat_template),
-        ]
-    )
+    tokens, config = loaded.tokens, loaded.experiment.model
+    decides = {
+        "model": str(found),
+        "checksum": checksum(loaded.model),
+        "config": dataclasses.asdict(config),
+        "template": dataclasses.asdict(template),
+        "tokenizer": [tokens.sha256, tokens.special_tokens, tokens.chat_template],
+    }
+    return json.dumps(decides)
 
 
 def _read_alike(file: str, said: str) -> Iterator[tuple[list[Record], str]]:

@@ -37,7 +37,8 @@ def _log_probs(model: LanguageModel, grid: TokenGrid) -> jax.Array:
 class Likelihood:
     """Log-probabilities of responses to prompts.
 
-    Texts are made as a Scorer makes them. A response's tokens are all that do not belong to
+    Texts are made as a Scorer makes them; in training a language model saw no template, which
+    is the plain one. A response's tokens are all that do not belong to
     the prompt alone: one that straddles the border is the response's, and so is what ends its
     turn. The start id is the tokenizer's beginning-of-text, else its end of a document; it
     also predicts the first token where a prompt is empty.
@@ -55,7 +56,7 @@ class Likelihood:
           model: a loaded model, or the name of a MODEL.
           mesh: where it lies or is to lie; None for where it lies, or the mesh that it was
             trained on, or all devices.
-          template: makes prompt and response one text; None for the one that training saw.
+          template: how prompt and response become one text; None as in training.
 
         Raises:
           UserError: no such model, a reward model, or a template that its tokenizer lacks.

@@ -45,8 +45,8 @@ def _rewards_and_features(model: RewardModel, grid: TokenGrid) -> tuple[jax.Arra
 class Scorer:
     """Rewards of responses to prompts.
 
-    Prompt and response are made one text by the template that training saw, and
-    tokenised as one. What a prompt's responses have in common at their start is
+    Prompt and response are made one text by a template, that which training saw
+    unless told, and tokenised as one. What a prompt's responses have in common at their start is
     encoded once; sharing never changes a score.
 
     Attributes:
@@ -66,7 +66,7 @@ class Scorer:
           model: a loaded model, or the name of a MODEL.
           mesh: where it lies or is to lie; None for where it lies, or the mesh that it was
             trained on, or all devices.
-          template: makes prompt and response one text; None for the one that training saw.
+          template: how prompt and response become one text; None as in training.
 
         Raises:
           UserError: no such model, a language model, or a template that its tokenizer lacks.

@@ -28,7 +28,7 @@ class Texts:
 
         Args:
           loaded: whose tokenizer and context.
-          template: None for the one that its training saw.
+          template: how prompt and response become one text; None as in training.
           start_id: stands before a response that nothing else stands before, and counts as its
             prompt; None where nothing need.
 

@@ -1,8 +1,12 @@
 """What several processes score is what one scores."""
 
 import json
+import time
 
 import pytest
+
+from rbs_jax.score.files import LINES
+from tests.processes2.pods import KILL
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +39,32 @@ def test_the_file_of_several_processes_is_that_of_one(pods, unbroken, file, proc
         assert mine.pop("scores") == pytest.approx(other.pop("scores"), rel=1e-5, abs=1e-6)
         assert mine == other
     assert not (pods.folder / f"{out}.partial").exists()
+
+
+def test_a_pod_that_lost_a_process_goes_on_as_a_larger_one(pods, unbroken):
+    lines = [{"prompt": "abcd " * (n % 3), "responses": [f"bcda {n}"]} for n in range(3 * LINES)]
+    (pods.folder / "long.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command, parts = ("score", "unbroken", "long.jsonl"), pods.folder / "long.partial"
+    running = pods.start(*command, "--out", "long", processes=2)
+    while not any(parts.glob("part-*.jsonl")):
+        assert running.processes[0].poll() is None, running.log(0)
+        time.sleep(0.005)
+    running.signal(1, KILL)
+    assert running.end().status
+    done = pods.run(*command, "--out", "long", processes=4)
+    assert done.statuses == [0] * 4, done.logs
+    result = json.loads(next(line for line in done.said.splitlines() if line.startswith("{")))
+    assert LINES <= result["scored_before"] < 3 * LINES == result["responses"]
+    pods.run(*command, "--out", "alone", processes=1, devices=1)
+    ours, theirs = (
+        [json.loads(line) for line in (pods.folder / name).read_text().splitlines()]
+        for name in ("long", "alone")
+    )
+    assert [line.pop("scores")[0] for line in ours] == pytest.approx(
+        [line.pop("scores")[0] for line in theirs], rel=1e-4, abs=1e-5
+    )
+    assert ours == theirs == lines
+    assert not parts.exists()
 
 
 def test_held_out_figures_of_two_processes_are_those_of_one(pods, unbroken):

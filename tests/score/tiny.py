@@ -23,18 +23,16 @@ PROMPTS = ["abc def ghi", "", "a", "hij abc"]
 RESPONSES = [[" one", " two words", ""], ["x", "xyz"], [], ["same", "same", "same but longer"]]
 
 
-def loaded_on(shape, kind=RewardModel, tokens=TOKENS, template=None, **changed):
+def loaded_on(shape, kind=RewardModel, tokens=TOKENS, **changed):
     """A loaded model with noise on every weight, so that scores differ by more than rounding."""
     mesh = make_mesh(MeshConfig(*shape))
     config = dataclasses.replace(CONFIG, **changed)
     loss = "bradley_terry" if kind is RewardModel else "causal_lm"
     experiment = dataclasses.replace(EXPERIMENT, model=config, objective=ObjectiveConfig(loss=loss))
-    if template is not None:
-        experiment = dataclasses.replace(experiment, template=template)
     with jax.set_mesh(mesh):
         return LoadedModel(noisy(kind, config), experiment, tokens)
 
 
-def scorer_on(shape=(1, 1, 1), **given):
+def scorer_on(shape=(1, 1, 1), template=None, **given):
     """A scorer of such a model."""
-    return Scorer(loaded_on(shape, **given))
+    return Scorer(loaded_on(shape, **given), template=template)
