@@ -64,7 +64,7 @@ def benchmark_table(result: Mapping[str, Any]) -> Table:
     head = ("", "n", "accuracy", "95%", *map(spaced, controls), "inside")
     rows = [
         (
-            name,
+            spaced(name),
             f"{each['n']:,}" if "n" in each else "",
             number(each["accuracy"]),
             bounds(each["ci95"]),

@@ -110,7 +110,7 @@ def unit_of(prompt: Prompt) -> str:
 
 def over_rows(items: Sequence[Item]) -> dict[str, Weights]:
     """The mean over all rows, as a sum over subsets; and that alone."""
-    return {"all rows": rows_of(items)}
+    return {"all_rows": rows_of(items)}
 
 
 def rows_of(items: Sequence[Item]) -> Weights:

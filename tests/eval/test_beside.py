@@ -28,7 +28,7 @@ def measured(count, share, controls, heads=(0.5,)):
 
 def test_figures_stand_beside_the_same_figures_of_controls():
     found = measured(100, 0.8, {"longer": 0.6, "shorter": 0.4})
-    assert found["headline"] == "all rows"
+    assert found["headline"] == "all_rows"
     assert found["accuracy"] == pytest.approx(0.8)
     low, high = found["ci95"]
     assert 0.70 < low < 0.76

@@ -31,7 +31,7 @@ def test_files_as_published(tmp_path, name):
     assert [item.responses for item in items] == [["a", "b"], ["b", "a"], ["a", "b"], ["b", "a"]]
     assert items[1].id == "mmlu-pro-law B>A"
     found = figures(JUDGEBENCH, items, [[1, 0], [1, 1], [1, 0], [0, 1]])  # a tie is lost
-    assert found == {"rows": 0.5, "mmlu-pro": 0.5, "livecodebench": 1, "my-own": 0}
+    assert found == {"all_rows": 0.5, "mmlu-pro": 0.5, "livecodebench": 1, "my-own": 0}
     chance_is_the_mean_over_random_scores(JUDGEBENCH, items)
 
 

@@ -28,7 +28,7 @@ def test_folders_as_published(tmp_path):
     assert len({item.id for item in items}) == 7
     scores = [[1, 0], [1, 0], [1, 0], [1, 0], [0, 1], [1, 0], [1, 1]]
     assert figures(LLMBAR, items, scores) == {
-        "rows": pytest.approx((1 + 3 + 0 + 1 + 0.5) / 7),
+        "all_rows": pytest.approx((1 + 3 + 0 + 1 + 0.5) / 7),
         "natural": 0.75,
         "adversarial": 0.5,
     }
@@ -39,7 +39,7 @@ def test_flat_rows(tmp_path):
     rows = [{"id": "x", "prompt": "p", "chosen": "a", "rejected": "b", "subset": "adver-manual"}]
     items = LLMBAR.read(write(tmp_path / "rows.jsonl", rows))
     assert (items[0].id, items[0].subset, items[0].responses) == ("x", "adver-manual", ["a", "b"])
-    assert figures(LLMBAR, items, [[1, 0]]) == {"rows": 1, "adversarial": 1}
+    assert figures(LLMBAR, items, [[1, 0]]) == {"all_rows": 1, "adversarial": 1}
 
 
 def test_rows_that_are_not_as_they_should_be(tmp_path):

@@ -19,7 +19,7 @@ def test_strings_and_lists_are_read(tmp_path):
         ("1", "x", 1),
         (f"{tmp_path}/pairs.jsonl:2", "all", 2),
     ]
-    assert figures(PAIRS, items, [[1, 0], [2, 0, 1]]) == {"rows": 0.75}
+    assert figures(PAIRS, items, [[1, 0], [2, 0, 1]]) == {"all_rows": 0.75}
     chance_is_the_mean_over_random_scores(PAIRS, items)
 
 

@@ -72,9 +72,9 @@ def test_flat_rows_and_figures(tmp_path):
         "same_question": pytest.approx((1 + 0.5 + 0) / 3),
         "simplicity": 0.75,
         "soundness": 0,
-        "rows": (1 + 0.5 + 0 + 1) / 4,
+        "all_rows": (1 + 0.5 + 0 + 1) / 4,
     }
-    assert [*figures(PRMBENCH_PAIRS, items[3:], [[1, 0]])] == ["rows"]
+    assert [*figures(PRMBENCH_PAIRS, items[3:], [[1, 0]])] == ["all_rows"]
     chance_is_the_mean_over_random_scores(PRMBENCH_PAIRS, items)
 
 
