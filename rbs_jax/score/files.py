@@ -63,11 +63,12 @@ def score_file(
     trained = found.experiment.template
     template = TemplateConfig(form or trained.form, trained.close if close is None else close)
     mesh = mesh_for_scoring(found.experiment.mesh)
+    with jax.set_mesh(mesh):
+        loaded = load_model(found, mesh)
+        said = _deciding(found, loaded, template)
+    scorer = Scorer(loaded, mesh, template)
     with begun(out) as parts:
-        with jax.set_mesh(mesh):
-            loaded = load_model(found, mesh)
-            said = _deciding(found, loaded, template)
-        return _score_lines(Scorer(loaded, mesh, template), file, said, parts)
+        return _score_lines(scorer, file, said, parts)
 
 
 def _refuse(file: str, out: str) -> None:

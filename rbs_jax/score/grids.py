@@ -14,6 +14,8 @@ OWN_SUFFIXES = TokenGrid("GPC", "GP", "GPST", "GPS")
 """The axes of a grid in which every prefix has suffixes of its own."""
 TOKENS_PER_CALL = 16_384
 """Tokens scored at once, padding included, as long as one prompt needs no more."""
+FEW = 16
+"""A call for few rows holds that many times fewer tokens."""
 SHORTEST = 16
 """Prefixes and suffixes are padded to this at least [tokens]."""
 
@@ -30,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Padded sizes, powers of two; with the mesh they decide what is compiled."""
+    """Padded sizes; lengths and suffixes are powers of two, so that few are compiled."""
 
     prefix: int
     """Longest prefix [tokens]."""
@@ -38,6 +40,12 @@ class Shape(NamedTuple):
     """Suffixes of a prefix."""
     suffix: int
     """Longest suffix [tokens]."""
+    prompts: int
+    """Prefixes of a call."""
+
+
+Sizes = tuple[int, int, int]
+"""Those of a shape but for the number of its prompts."""
 
 
 class Call(NamedTuple):
@@ -61,25 +69,46 @@ class Call(NamedTuple):
 
 def calls(rows: Iterable[Row], mesh: Mesh) -> Iterator[Call]:
     """The rows in calls of equal shape, as many rows in each as TOKENS_PER_CALL admits."""
-    by_shape: dict[Shape, list[Row]] = defaultdict(list)
+    by_sizes: dict[Sizes, list[Row]] = defaultdict(list)
     for row in rows:
         for piece in _in_pieces(row):
-            by_shape[_shape_of(piece)].append(piece)
-    grids, step = mesh.shape["data"], mesh.shape["data"] * mesh.shape["fsdp"]
-    for shape, same in sorted(by_shape.items()):
-        tokens = shape.prefix + shape.suffixes * shape.suffix
-        prompts = max(TOKENS_PER_CALL // tokens // step, 1) * step
-        for at in range(0, len(same), prompts):
-            part = same[at : at + prompts]
-            yield Call(shape, part, _grid(shape, part, prompts, grids))
+            by_sizes[_sizes_of(piece)].append(piece)
+    _merge(by_sizes)
+    for sizes, same in sorted(by_sizes.items()):
+        many, few = _prompts(sizes, step_of(mesh))
+        shape = Shape(*sizes, many if 2 * len(same) > many else few)
+        for at in range(0, len(same), shape.prompts):
+            part = same[at : at + shape.prompts]
+            yield Call(shape, part, _grid(shape, part, mesh.shape["data"]))
 
 
-def at_most(context: int, responses: int) -> int:
+def _merge(by_sizes: dict[Sizes, list[Row]]) -> None:
+    """Rows of sizes that few have join larger ones: padding costs less than to compile."""
+    for sizes in sorted(by_sizes, key=_tokens):
+        larger = [
+            other
+            for other in by_sizes
+            if other != sizes and all(a <= b for a, b in zip(sizes, other, strict=True))
+        ]
+        if larger:
+            next_larger = min(larger, key=lambda other: (_tokens(other), other))
+            more = _tokens(next_larger) - _tokens(sizes)
+            if len(by_sizes[sizes]) * more <= TOKENS_PER_CALL:
+                by_sizes[next_larger] += by_sizes.pop(sizes)
+
+
+def step_of(mesh: Mesh) -> int:
+    """What the number of a call's prompts must be a multiple of."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def at_most(context: int, responses: int, step: int) -> int:
     """How many shapes there can be.
 
     Args:
       context: the longest text [tokens].
       responses: the most to one prompt.
+      step: that of the mesh.
     """
     lengths = [SHORTEST]
     while lengths[-1] < context:
@@ -92,16 +121,50 @@ def at_most(context: int, responses: int) -> int:
     for prefix in lengths:
         for suffix in lengths:
             if shortest(prefix) + max(shortest(suffix), 1) <= context:
-                suffixes = min(_power_of_two(responses), _most_suffixes(suffix))
-                count += suffixes.bit_length()
+                most = min(_power_of_two(responses), _most_suffixes(suffix))
+                every = (2**n for n in range(most.bit_length()))
+                count += sum(len({*_prompts((prefix, own, suffix), step)}) for own in every)
     return count
 
 
+def _tokens(sizes: Sizes) -> int:
+    prefix, suffixes, suffix = sizes
+    return prefix + suffixes * suffix
+
+
+def _prompts(sizes: Sizes, step: int) -> tuple[int, int]:
+    """Prompts of a call where there are many, and of one where there are few."""
+    tokens = _tokens(sizes) * step
+    many, few = (max(n // tokens, 1) * step for n in (TOKENS_PER_CALL, TOKENS_PER_CALL // FEW))
+    return many, few
+
+
 def _in_pieces(row: Row) -> Iterator[Row]:
-    """The row, its suffixes divided so that one call need not hold more than TOKENS_PER_CALL."""
-    most = _most_suffixes(_padded(max(map(len, row.suffixes), default=0)))
-    for at in range(0, len(row.suffixes), most):
-        yield row._replace(suffixes=row.suffixes[at : at + most], where=row.where[at : at + most])
+    """The row, its suffixes divided so that one call need not hold more than TOKENS_PER_CALL.
+
+    And where padding all to the longest costs more than to encode the prefix again.
+    """
+    by_length = sorted(range(len(row.suffixes)), key=lambda at: len(row.suffixes[at]))
+    most = _most_suffixes(_padded(max(map(len, row.suffixes))))
+    for start in range(0, len(by_length), most):
+        for piece in _cheapest(row, by_length[start : start + most]):
+            suffixes, where = [row.suffixes[at] for at in piece], [row.where[at] for at in piece]
+            yield row._replace(suffixes=suffixes, where=where)
+
+
+def _cheapest(row: Row, piece: list[int]) -> list[list[int]]:
+    """Suffixes by length, cut in two as long as that saves tokens."""
+
+    def cost(start: int, stop: int) -> int:
+        longest = len(row.suffixes[piece[stop - 1]])
+        return _padded(len(row.prefix)) + _power_of_two(stop - start) * _padded(longest)
+
+    end = len(piece)
+    costs = [cost(0, at) + cost(at, end) for at in range(1, end)]
+    if not costs or min(costs) >= cost(0, end):
+        return [piece]
+    at = 1 + costs.index(min(costs))
+    return [*_cheapest(row, piece[:at]), *_cheapest(row, piece[at:])]
 
 
 def _most_suffixes(padded: int) -> int:
@@ -116,16 +179,14 @@ def _power_of_two(size: int) -> int:
     return 1 << max(size - 1, 0).bit_length()
 
 
-def _shape_of(row: Row) -> Shape:
-    return Shape(
-        _padded(len(row.prefix)),
-        _power_of_two(len(row.suffixes)),
-        _padded(max(map(len, row.suffixes))),
-    )
+def _sizes_of(row: Row) -> Sizes:
+    longest = max(map(len, row.suffixes))
+    return _padded(len(row.prefix)), _power_of_two(len(row.suffixes)), _padded(longest)
 
 
-def _grid(shape: Shape, rows: list[Row], prompts: int, grids: int) -> TokenGrid:
+def _grid(shape: Shape, rows: list[Row], grids: int) -> TokenGrid:
     """Rows padded to the shape; missing rows and suffixes are one padding id long."""
+    prompts = shape.prompts
     prefixes = np.zeros((prompts, shape.prefix), np.int32)
     prefix_lengths = np.zeros(prompts, np.int32)
     suffixes = np.zeros((prompts, shape.suffixes, shape.suffix), np.int32)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rbs_jax.data.template import Prompt, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.model.reward import RewardModel, grid_features
-from rbs_jax.score.grids import Row, Shape, at_most, calls
+from rbs_jax.score.grids import Row, Shape, at_most, calls, step_of
 from rbs_jax.score.opened import opened
 from rbs_jax.score.texts import Text, Texts
 from rbs_jax.shapes import TokenGrid
@@ -82,7 +82,8 @@ class Scorer:
     @property
     def shapes(self) -> Shapes:
         """The shapes of all texts so far: each is compiled once, and there are only so many."""
-        return Shapes(len(self._shapes), at_most(self.context, self.most_responses))
+        most = at_most(self.context, self.most_responses, step_of(self._mesh))
+        return Shapes(len(self._shapes), most)
 
     def score(
         self,

@@ -193,15 +193,15 @@ def test_a_folder_of_other_things_is_never_taken(run, tmp_path, capsys):
 def test_two_commands_do_not_write_one_output(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "in.jsonl").write_text(text(GOOD))
     command = ["score", run, str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl")]
-    load, other = files.load_model, []
+    score, other = files._score_lines, []
 
     def meanwhile(*args):
         if not other:
             other.append(None)
             other[0] = main(command)
-        return load(*args)
+        return score(*args)
 
-    monkeypatch.setattr(files, "load_model", meanwhile)
+    monkeypatch.setattr(files, "_score_lines", meanwhile)
     assert main(command) == 0
     assert other == [2]
     assert "another rbs score is at work there" in capsys.readouterr().err
