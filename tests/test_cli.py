@@ -110,7 +110,8 @@ def test_the_overview_names_every_command(capsys, args):
             ["--out", "(required)", "FOLDER@STEP", '{"prompt": str, "responses": [str, ...]'],
         ),
         ("plan", ["--topology", "2*v5e:4x4", "(default: 3)", "--train.steps", "--out"]),
-        ("eval", ["--data", "(required)", "FOLDER@STEP", "{heldout}"]),
+        ("eval", ["--data", "(required)", "FOLDER@STEP", "heldout", "rewardbench2"]),
+        ("report", ["--out", "(required)", "rbs eval and rbs train wrote"]),
         ("inspect", ["--pairs", "(default: 3)", "--split.prefix-length", "--grid.prefixes"]),
     ],
 )
@@ -139,7 +140,10 @@ def test_help_on_a_config_shows_its_values(capsys):
     ("command", "hint"),
     [
         ("prepair", "perhaps prepare"),
-        ("xyz", "there are quickstart, prepare, train, plan, score, eval, export, check, inspect"),
+        (
+            "xyz",
+            "there are quickstart, prepare, train, plan, score, eval, report, export, check, inspect",
+        ),
     ],
 )
 def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):

@@ -113,7 +113,7 @@ def test_an_evaluation_by_url_is_that_on_disk(places, capsys):
 
 def test_process_0_alone_writes(places, monkeypatch, tmp_path):
     disk = places[0]
-    for module in ("score.files", "score.parts", "score.progress", "eval.heldout"):
+    for module in ("score.files", "score.parts", "score.progress", "eval.results"):
         monkeypatch.setattr(f"rbs_jax.{module}.is_first", lambda: False)
     assert main(["score", f"{disk}/run", f"{disk}/in.jsonl", "--out", f"{tmp_path}/out"]) == 0
     evaluated = ["eval", f"{disk}/run", "heldout", "--data", f"{disk}/corpus"]

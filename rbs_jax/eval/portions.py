@@ -1,13 +1,11 @@
-"""Many items to a scorer: some at a time, with a bar on a terminal and plain lines elsewhere."""
+"""Many items to a scorer, some at a time, so that it can be seen how far it is."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from rbs_jax.data.sources import in_batches
 from rbs_jax.data.template import Prompt
+from rbs_jax.score.progress import Progress
 from rbs_jax.suites.items import Item
 
 PORTION = 1024
@@ -22,15 +20,12 @@ def in_portions(
 ) -> list[Answer]:
     """What a scorer answers to the prompts, responses and names of all items."""
     answers: list[Answer] = []
-    terminal = sys.stderr.isatty()
-    with tqdm(total=len(items), desc=what, unit="item", disable=not terminal) as bar:
+    with Progress(what, sum(len(item.responses) for item in items)) as progress:
         for portion in in_batches(items, PORTION):
             answers += ask(
                 [item.prompt for item in portion],
                 [item.responses for item in portion],
                 [f"item {item.id}" for item in portion],
             )
-            bar.update(len(portion))
-            if not terminal:
-                print(f"{what}: {len(answers)} of {len(items)} items", file=sys.stderr, flush=True)
+            progress.add(sum(len(item.responses) for item in portion), before=False)
     return answers

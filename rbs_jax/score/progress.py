@@ -12,12 +12,20 @@ from rbs_jax.workers import PLAIN_LINES
 class Progress:
     """Counts responses; of several processes, process 0 alone shows them."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str | None = None, total: int | None = None) -> None:
+        """Begin to count.
+
+        Args:
+          what: is scored, for its name; None for responses alone.
+          total: how many there are [responses]; None where that is not known.
+        """
+        self._what = "" if what is None else f"{what}: "
+        self._of = "" if total is None else f" of {total}"
         self._before = self._scored = 0
         self._began = self._said = time.monotonic()
         self._bar = None
         if is_first() and sys.stderr.isatty():
-            self._bar = tqdm(unit=" responses", unit_scale=True)
+            self._bar = tqdm(desc=what, total=total, unit=" responses", unit_scale=True)
 
     def __enter__(self) -> "Progress":
         return self
@@ -41,4 +49,5 @@ class Progress:
             self._said = now
             rate = self._scored / (now - self._began)
             done = self._before + self._scored
-            print(f"rbs: {done} responses, {rate:.1f} a second", file=sys.stderr, flush=True)
+            said = f"rbs: {self._what}{done}{self._of} responses, {rate:.1f} a second"
+            print(said, file=sys.stderr, flush=True)

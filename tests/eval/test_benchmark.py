@@ -206,9 +206,8 @@ def test_the_command_prints_the_table_and_where_the_result_is(runs, pairs, tmp_p
     assert main(["eval", str(runs / "one"), "pairs", "--data", str(pairs), "--out", out]) == 0
     printed = capsys.readouterr()
     assert "word overlap" in printed.out.splitlines()[0]
-    assert printed.out.splitlines()[1].startswith("all_rows")
+    assert printed.out.splitlines()[1].startswith("all rows")
     assert printed.out.endswith(f"{out}/result.json\n")
-    assert "rewards: 24 of 24 items" in printed.err
     assert main(["eval", str(runs / "one"), "pairs", "--data", str(pairs), "--out", out]) == 0
     assert main(["eval", str(runs / "one"), "pairs", "--data", str(pairs), "--out", f"{runs}/one"])
     assert "holds a run with a result of its own" in capsys.readouterr().err
