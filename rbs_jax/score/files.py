@@ -28,7 +28,8 @@ from rbs_jax.train.checksum import checksum
 from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
 
 LINES = 1024
-"""Lines read, scored and written together."""
+"""Lines read, scored and written together: a stop loses no more, and on benchmarks of pairs and
+of best-of-N four times as many would pad less by only 0 to 7 tokens of a hundred computed."""
 
 
 def score_file(

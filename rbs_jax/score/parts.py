@@ -103,8 +103,8 @@ def begun(out: str) -> Iterator[Parts]:
         holds other things; or another process is at work there.
     """
     folder = folder_of(out)
+    parts = Parts(out, _there(out) if is_first() else set())  # one that goes meanwhile is no part
     with _alone(out):
-        parts = Parts(out, _there(out) if is_first() else set())
         try:
             yield parts
             if is_first():

@@ -47,7 +47,13 @@ class Scorer:
 
     Prompt and response are made one text by a template, that which training saw
     unless told, and tokenised as one. What a prompt's responses have in common at their start is
-    encoded once; sharing never changes a score.
+    encoded once.
+
+    A score hangs on no neighbour, order, padding or number of devices, but for rounding: float32
+    scores differ by less than 1e-4 of the scores' standard deviation (2e-6 measured). With
+    bfloat16 by less than 0.1 of it (0.03 measured, 0.01 on one device): where sums are taken in
+    another order, an activation may round to its other neighbour, 2^-8 of its size away, and
+    every layer hands that on. Rounding itself moves scores twice as far from float32's.
 
     Attributes:
       context: the longest text [tokens].
