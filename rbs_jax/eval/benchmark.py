@@ -42,8 +42,8 @@ def evaluate(
     """Measure a reward model on a benchmark; writes and returns OUT/result.json.
 
     Beside it scores.jsonl holds the scores of every item, and for RewardBench there are the files
-    that its own tools write. Of several processes each reads the
-    data, all score it together, and process 0 writes.
+    that its own tools write. Of several processes each reads the data, all score it together, and
+    process 0 writes.
 
     Args:
       model: a MODEL.
@@ -68,10 +68,13 @@ def evaluate(
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
-        ours = rewards(Scorer(loaded, mesh, template), items)
-        heads = random_heads(loaded, found, mesh, template, items)
-        controls = without_model(items)
+        scored = in_portions(items, "rewards", Scorer(loaded, mesh, template).scored)
+        ours = [own.rewards for own in scored]
+        tokens = loaded.tokens
         del loaded  # two models at once may not fit
+        features = [own.features for own in scored]
+        heads = random_heads(found, tokens, mesh, template, items, features)
+        controls = without_model(items)
         if language is not None:
             asked = Likelihood(load_model(language, mesh), mesh, template)
             controls |= likelihoods(asked, items)
@@ -119,11 +122,6 @@ def read_items(suite: str, data: str) -> list[Item]:
 def digest(items: Sequence[Item]) -> str:
     """What two results share that are of the same items."""
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
-
-
-def rewards(scorer: Scorer, items: Sequence[Item]) -> Scores:
-    """The model's own scores, NaN for a response without one."""
-    return [np.array(own, float) for own in in_portions(items, "rewards", scorer.score)]
 
 
 def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rbs_jax.data.template import TemplateConfig
+from rbs_jax.data.tokens import Tokens
 from rbs_jax.data.words import share_in, words_of
 from rbs_jax.errors import UserError
 from rbs_jax.eval.portions import in_portions
@@ -53,27 +54,36 @@ class Heads(NamedTuple):
 
 
 def random_heads(
-    loaded: LoadedModel,
     found: Found,
+    tokens: Tokens,
     mesh: Mesh,
     template: TemplateConfig,
     items: Sequence[Item],
+    own: Sequence[np.ndarray],
 ) -> Heads:
     """Rewards by random heads on what the run started from, which is encoded once for all.
 
     A Hugging Face folder that no run of ours stands behind started from something that is not
     known here: its own trunk takes the place, and so where `model.init` is gone.
+
+    Args:
+      found: the model.
+      tokens: its tokenizer.
+      mesh: where to compute.
+      template: how texts are made.
+      items: what is scored.
+      own: the model's own features of them.
     """
-    trunk, model = str(found), loaded.model
-    if found.step is not None or found.experiment.model.init is not None:
+    trunk, features, experiment = str(found), own, found.experiment
+    if found.step is not None or experiment.model.init is not None:
         try:
-            model = start_model(found.experiment, mesh)
-            trunk = found.experiment.model.init or f"{found.folder}@init"
+            start = LoadedModel(start_model(experiment, mesh), experiment, tokens)
         except UserError as error:
             trunk = f"{trunk}, since model.init is gone: {error}"
-    scorer = Scorer(loaded._replace(model=model), mesh, template)
-    features = in_portions(items, "random heads", scorer.features)
-    heads = [_head(found.experiment.seed + n, found.experiment.model) for n in range(HEADS)]
+        else:
+            features = in_portions(items, "random heads", Scorer(start, mesh, template).features)
+            trunk = experiment.model.init or f"{found.folder}@init"
+    heads = [_head(experiment.seed + n, experiment.model) for n in range(HEADS)]
     return Heads([[x_SD @ head_D for x_SD in features] for head_D in heads], trunk)
 
 
