@@ -69,7 +69,7 @@ def evaluate(
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
         scored = in_portions(items, "rewards", Scorer(loaded, mesh, template).scored)
-        ours = [own.rewards for own in scored]
+        ours = [own.rewards.astype(float) for own in scored]
         tokens = loaded.tokens
         del loaded  # two models at once may not fit
         features = [own.features for own in scored]
