@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from rbs_jax.suites import figures
 from rbs_jax.suites.figures import (
     DRAWS,
     Group,
