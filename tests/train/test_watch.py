@@ -96,3 +96,17 @@ def test_a_language_model_has_no_rewards_to_watch(experiment, measure, tmp_path)
     with pytest.raises(UserError, match="a language model has no rewards: leave the suites out"):
         train(language, tmp_path / "run", watch=watch(measure))
     assert not measure.asked
+
+
+def test_figures_of_a_start_that_saved_nothing_are_measured_anew(experiment, measure, tmp_path):
+    stale = {"suites": ["pairs=x"], "figures": {"pairs": {"accuracy": 0.0}}}
+    (tmp_path / "heartbeat.json").write_text("{}")
+    (tmp_path / "untrained_suites.json").write_text(json.dumps(stale))
+    result = train(experiment, tmp_path, watch=watch(measure))
+    assert result["suites"]["untrained"]["pairs"]["accuracy"] == 0.99
+
+
+def test_measuring_saves_nothing(experiment, measure, tmp_path):
+    rarely = dataclasses.replace(experiment.train, checkpoint_every=6, keep=9)
+    train(dataclasses.replace(experiment, train=rarely), tmp_path, watch=watch(measure, every=1))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()] == ["6"]
