@@ -115,7 +115,6 @@ class Train:
     def run(self) -> None:
         from rbs_jax.eval.report import heldout_table
         from rbs_jax.train.loop import train
-        from rbs_jax.train.watch import Watch
 
         if self.config.suffix != ".py":
             raise UserError(f"{self.config}: a config is a .py file")
@@ -126,7 +125,7 @@ class Train:
 
             if self.suites_every < 1:
                 raise UserError(f"--suites-every is {self.suites_every}, it must be at least 1")
-            watch = Watch(self.suites, self.suites_every, watched(self.suites))
+            watch = watched(self.suites, self.suites_every)
         result = train(self.experiment, out, self.profile, watch)
         reported = result["reported"]
         if reported is not None:

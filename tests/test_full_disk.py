@@ -118,13 +118,13 @@ def test_score_leaves_nothing(folder):
 
 def test_score_goes_on_where_there_is_room_again(folder):
     (folder / "long.jsonl").write_text((SCORED + "\n") * (LINES + 500))
-    command = "score", "run", "long.jsonl", "--out", "long"
+    command = "score", "run", "long.jsonl", "--out", "going"
     done = rbs(folder, *command, limit=(LINES + 100) * len(SCORED))  # of a part, not of all
-    refused(done, "long", "File too large; what is scored stays in long.partial, the same")
+    refused(done, "going", "File too large; what is scored stays in going.partial, the same")
     done = rbs(folder, *command)
     assert json.loads(done.stdout)["scored_before"] == LINES + 500, done.stderr
-    assert (folder / "long").read_text().count("\n") == LINES + 500
-    assert not (folder / "long.partial").exists()
+    assert (folder / "going").read_text().count("\n") == LINES + 500
+    assert not (folder / "going.partial").exists()
 
 
 @pytest.mark.parametrize("form", ["hf", "orbax"])

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,23 +11,31 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rbs_jax.data.template import Form, TemplateConfig
+from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.eval.analysis import analysis
 from rbs_jax.eval.beside import beside_controls, judge_all
-from rbs_jax.eval.controls import language_model_of, likelihoods, random_heads, without_model
+from rbs_jax.eval.controls import (
+    language_model_of,
+    likelihoods,
+    random_heads,
+    tokens_for,
+    without_model,
+)
 from rbs_jax.eval.portions import in_portions
-from rbs_jax.eval.results import refuse_other_result, write_result
+from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
 from rbs_jax.hosts.together import first_says, refuse_unlike
 from rbs_jax.score.likelihood import Likelihood
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
-from rbs_jax.suites.figures import interval, mean, resampled
+from rbs_jax.storage import exists
+from rbs_jax.suites.figures import are_few, interval, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.rewardbench_files import LAYOUTS
 from rbs_jax.suites.suite import Judged, unit_of
 from rbs_jax.suites.table import SUITES
 from rbs_jax.train.models import LoadedModel, find_model, load_model
-from rbs_jax.train.watch import Measured
+from rbs_jax.train.watch import Measured, Watch
 
 
 def evaluate(
@@ -61,23 +69,25 @@ def evaluate(
     """
     first_says(lambda: refuse_other_result(out))
     items = read_items(suite, data)
+    first_says(lambda: refuse_unwritable_folder(out))
     found = find_model(model)
-    language = language_model_of(found, language_model)
     trained = found.experiment.template
     template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+    tokens = load_tokens(found.folder)
+    language = language_model_of(found, language_model)
+    language_tokens = None if language is None else tokens_for(language, tokens, template)
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
         scored = in_portions(items, "rewards", Scorer(loaded, mesh, template).scored)
         ours = [own.rewards.astype(float) for own in scored]
-        tokens = loaded.tokens
         del loaded  # two models at once may not fit
         features = [own.features for own in scored]
         heads = random_heads(found, tokens, mesh, template, items, features)
         controls = without_model(items)
         if language is not None:
-            asked = Likelihood(load_model(language, mesh), mesh, template)
-            controls |= likelihoods(asked, items)
+            other = load_model(language, mesh)._replace(tokens=language_tokens or tokens)
+            controls |= likelihoods(Likelihood(other, mesh, template), items)
     judged, each_head = judge_all(SUITES[suite], items, {"model": ours} | controls, heads.scores)
     own = judged.pop("model")
     result = {
@@ -109,19 +119,19 @@ def read_items(suite: str, data: str) -> list[Item]:
     Raises:
       UserError: they cannot be read, or there are none.
     """
-    try:
-        items = SUITES[suite].read(data)
-    except UserError as error:
-        raise UserError(f"{error}; {suite} is at {SUITES[suite].where}") from error
+    if not exists(data):
+        raise UserError(f"{data}: no such file or folder; {suite}: {SUITES[suite].where}")
+    items = SUITES[suite].read(data)
     refuse_unlike(digest(items), data)
     if not items:
-        raise UserError(f"{data}: holds no row; {suite} is at {SUITES[suite].where}")
+        raise UserError(f"{data}: holds no row that counts")
     return items
 
 
 def digest(items: Sequence[Item]) -> str:
-    """What two results share that are of the same items."""
-    return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
+    """What two results share that are of the same items, wherever those were read from."""
+    told = [item._replace(id="") for item in items]  # which may be where the row stands
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dict[str, Any]]:
@@ -137,11 +147,12 @@ def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dic
         }
 
 
-def watched(named: Sequence[str]) -> Callable[[LoadedModel, Mesh], Measured]:
-    """What measures benchmarks while a run trains: their headlines, without controls.
+def watched(named: Sequence[str], every: int) -> Watch:
+    """Benchmarks to measure while a run trains: their headlines, without controls.
 
     Args:
       named: SUITE=PATH each.
+      every: steps between measurements.
 
     Raises:
       UserError: no such suite, none with a headline, or its data cannot be read.
@@ -149,6 +160,8 @@ def watched(named: Sequence[str]) -> Callable[[LoadedModel, Mesh], Measured]:
     items = {}
     for name in named:
         suite, _, path = name.partition("=")
+        if suite in items:
+            raise UserError(f"--suites {name}: {suite} is there before; one file of a suite")
         if suite not in SUITES or not path:
             raise UserError(f"--suites {name}: give SUITE=PATH, SUITE one of {', '.join(SUITES)}")
         items[suite] = read_items(suite, path)
@@ -164,8 +177,10 @@ def watched(named: Sequence[str]) -> Callable[[LoadedModel, Mesh], Measured]:
             measured[suite] = {
                 "n": len(own),
                 "accuracy": mean(judged.groups, weights),
-                "ci95": interval(resampled(judged.groups), weights),
+                "ci95": None
+                if are_few(judged.groups, weights)
+                else interval(resampled(judged.groups), weights),
             }
         return measured
 
-    return measure
+    return Watch({suite: digest(own) for suite, own in items.items()}, every, measure)

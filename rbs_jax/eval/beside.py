@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.suites.figures import Group, Means, Weights, interval, mean, resampled
+from rbs_jax.suites.figures import Group, Means, Weights, are_few, interval, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import Judged, Suite, unit_of
 
@@ -37,7 +37,8 @@ def beside_controls(
     """Every average and subset with its 95% interval over prompts, and its controls.
 
     A figure is inside a control where the interval of its difference from it (the same draws of
-    prompts for both) does not lie above 0, or where one of the random heads reaches it.
+    prompts for both) does not lie above 0, or where one of the random heads reaches it. Of fewer
+    than FEWEST prompts there is no interval, and every figure is inside.
 
     Returns:
       "n" items, "prompts", "headline" (the name of the first average), "accuracy", "ci95",
@@ -51,14 +52,13 @@ def beside_controls(
         value = mean(ours.groups, weights)
         by_head = [mean(head.groups, weights) for head in heads]
         values = {name: mean(each.groups, weights) for name, each in controls.items()}
-        inside = [
-            name for name in controls if not _above(own, draws[name], weights, value, values[name])
-        ]
+        few = are_few(ours.groups, weights)
+        inside = [name for name in controls if few or not _above(own, draws[name], weights)]
         if value <= max(by_head) and HEAD not in inside:
             inside.append(HEAD)
         return {
             "accuracy": value,
-            "ci95": interval(own, weights),
+            "ci95": None if few else interval(own, weights),
             "controls": values,
             "random_heads": by_head,
             "inside_controls": inside,
@@ -80,6 +80,6 @@ def beside_controls(
     }
 
 
-def _above(own: Means, other: Means, weights: Weights, value: float, control: float) -> bool:
+def _above(own: Means, other: Means, weights: Weights) -> bool:
     bounds = interval({name: own[name] - other[name] for name in weights}, weights)
-    return value > control if bounds is None else bounds[0] > 0
+    return bounds is not None and bounds[0] > 0

@@ -13,6 +13,13 @@ from rbs_jax.storage import read_text
 from rbs_jax.suites.distance import distance
 from rbs_jax.suites.sign_test import holm, sign_test
 
+NEEDED = ("suite", "model", "n", "accuracy", "ci95", "controls")
+OF_A_BENCHMARK = (
+    *("averages", "subsets", "length", "calibration", "reward_variance", "prompts", "unscored"),
+    *("data", "template", "max_length", "dtype", "random_heads_on", "language_model"),
+)
+"""What the page reads of a result."""
+
 
 class Result(NamedTuple):
     """What `rbs eval` wrote to a folder."""
@@ -40,14 +47,15 @@ def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Run]]:
     """
     results, runs = [], []
     for folder in folders:
-        fields = _parsed(f"{folder}/{RESULT}")
+        metrics = _lines(f"{folder}/metrics.jsonl")
+        text = read_text(f"{folder}/{RESULT}")
+        if text is None and not metrics:
+            said = "no such file; give folders that rbs eval or rbs train wrote"
+            raise UserError(f"{folder}/{RESULT}: {said}")
+        fields = {} if text is None else _object(text, f"{folder}/{RESULT}")
         if "suite" in fields:
-            lines = read_text(f"{folder}/{SCORES}") or ""
-            items = [_object(line, f"{folder}/{SCORES}:{n}") for n, line in _numbered(lines)]
-            results.append(Result(str(fields.get("model")), fields, items))
-        elif "checkpoint" in fields:
-            lines = read_text(f"{folder}/metrics.jsonl") or ""
-            metrics = [_object(line, f"{folder}/metrics.jsonl:{n}") for n, line in _numbered(lines)]
+            results.append(_result(folder, fields))
+        elif "checkpoint" in fields or metrics:
             runs.append(Run(folder, fields, metrics))
         else:
             raise UserError(f"{folder}/{RESULT}: neither of rbs eval nor of rbs train")
@@ -60,17 +68,27 @@ def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Run]]:
     ], runs
 
 
-def _parsed(path: str) -> dict[str, Any]:
-    text = read_text(path)
-    if text is None:
-        raise UserError(f"{path}: no such file; give folders that rbs eval or rbs train wrote")
-    return _object(text, path)
+def _result(folder: str, fields: dict[str, Any]) -> Result:
+    """Raises UserError where it lacks what the page shows, or its scores are not of its items."""
+    needed = [*NEEDED, *(OF_A_BENCHMARK if "items" in fields else ())]
+    for name in needed:
+        if name not in fields:
+            raise UserError(f"{folder}/{RESULT}: has no {name!r}; run rbs eval again")
+    items = _lines(f"{folder}/{SCORES}") if "items" in fields else []
+    for number, item in enumerate(items, start=1):
+        for name in ("id", "prompt", "value", "scores"):
+            if name not in item:
+                raise UserError(f"{folder}/{SCORES}: item {number} has no {name!r}")
+    if items and len(items) != fields["n"]:
+        said = f"holds {len(items)} items, {RESULT} tells of {fields['n']}; run rbs eval again"
+        raise UserError(f"{folder}/{SCORES}: {said}")
+    return Result(str(fields["model"]), fields, items)
 
 
-def _numbered(text: str) -> list[tuple[int, str]]:
-    """Lines that are whole and not empty; a kill may have cut the last one of metrics.jsonl."""
-    *lines, _ = text.split("\n")
-    return [(number, line) for number, line in enumerate(lines, start=1) if line]
+def _lines(path: str) -> list[dict[str, Any]]:
+    """The objects of whole lines, none without a file; a kill may cut the last of metrics.jsonl."""
+    *lines, _ = (read_text(path) or "").split("\n")
+    return [_object(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

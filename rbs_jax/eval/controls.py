@@ -1,5 +1,6 @@
 """Scores that read no meaning, or that no reward training made: what a reward has to beat."""
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,8 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.template import TemplateConfig
-from rbs_jax.data.tokens import Tokens
+from rbs_jax.data.template import Template, TemplateConfig
+from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.data.words import share_in, words_of
 from rbs_jax.errors import UserError
 from rbs_jax.eval.portions import in_portions
@@ -79,6 +80,7 @@ def random_heads(
         try:
             start = LoadedModel(start_model(experiment, mesh), experiment, tokens)
         except UserError as error:
+            print(f"rbs: random heads stand on {trunk}: model.init: {error}", file=sys.stderr)
             trunk = f"{trunk}, since model.init is gone: {error}"
         else:
             features = in_portions(items, "random heads", Scorer(start, mesh, template).features)
@@ -107,9 +109,28 @@ def language_model_of(found: Found, named: str | None) -> Found | None:
     init = found.experiment.model.init
     try:
         begun = None if init is None else find_model(init)
-    except UserError:  # gone; the random head says so
+    except UserError as error:
+        print(f"rbs: no control log_likelihood: model.init: {error}", file=sys.stderr)
         return None
     return begun if begun is not None and begun.experiment.kind is LanguageModel else None
+
+
+def tokens_for(language: Found, tokens: Tokens, template: TemplateConfig) -> Tokens:
+    """The tokenizer and template of a language model: the reward model's, if that is the same one.
+
+    So that both read the same texts, also where only one of the two has a chat template.
+
+    Raises:
+      UserError: it is another one, and lacks what the template needs.
+    """
+    own = load_tokens(language.folder)
+    if own.sha256 == tokens.sha256:
+        return tokens
+    try:
+        Template(template, own)
+    except UserError as error:
+        raise UserError(f"the language model {language}: {error}; or give --form plain") from error
+    return own
 
 
 def likelihoods(language: Likelihood, items: Sequence[Item]) -> dict[str, Scores]:

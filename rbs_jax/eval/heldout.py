@@ -21,7 +21,8 @@ def evaluate(model: str, data: str, out: str, language_model: str | None = None)
     """Measure a model on a corpus and write OUT/result.json.
 
     The headline `accuracy` is in-batch pair accuracy. A language model's rewards are
-    the mean log-probabilities of suffixes. The control `random_head` is what the model
+    the mean log-probabilities of suffixes. The figure is inside the controls that its interval does
+    not lie above. The control `random_head` is what the model
     started from: its fresh weights, or the backbone under a new head.
 
     Args:
@@ -57,6 +58,15 @@ def evaluate(model: str, data: str, out: str, language_model: str | None = None)
         controls["log_likelihood"] = likelihood
     headline = figures["in_batch"]
     longer = controls["longer_suffix"]["in_batch"]["pair_accuracy"]
+    beside = {
+        "longer": longer,
+        "shorter": None if longer is None else 1 - longer,
+        "random_head": untrained and untrained["in_batch"]["pair_accuracy"],
+        "log_likelihood": likelihood and likelihood["in_batch"]["pair_accuracy"],
+        "word_overlap": controls["word_overlap"]["in_batch"]["pair_accuracy"],
+        "chance": 0.5,
+    }
+    lowest = (headline["ci95"] or [0.0])[0]
     result = {
         "suite": "heldout",
         "model": str(found),
@@ -67,14 +77,8 @@ def evaluate(model: str, data: str, out: str, language_model: str | None = None)
             name: {"n": figures[name]["n"], "accuracy": figures[name]["pair_accuracy"]}
             for name in MEASURES
         },
-        "controls": {
-            "longer": longer,
-            "shorter": None if longer is None else 1 - longer,
-            "random_head": untrained and untrained["in_batch"]["pair_accuracy"],
-            "log_likelihood": likelihood and likelihood["in_batch"]["pair_accuracy"],
-            "word_overlap": controls["word_overlap"]["in_batch"]["pair_accuracy"],
-            "chance": 0.5,
-        },
+        "controls": beside,
+        "inside_controls": [n for n, v in beside.items() if v is not None and v >= lowest],
         "heldout": {
             "candidates": experiment.heldout.candidates,
             "test": figures,

@@ -66,7 +66,7 @@ def _headlines(results: Sequence[Result]) -> list[Part]:
         fields = result.fields
         controls = {k: v for k, v in (fields["controls"] or {}).items() if v is not None}
         best = max(controls, key=controls.__getitem__, default=None)
-        inside = fields.get("inside_controls") or []
+        inside = fields.get("inside_controls")
         rows.append(
             (
                 f"{fields['suite']}, {result.name}",
@@ -75,7 +75,7 @@ def _headlines(results: Sequence[Result]) -> list[Part]:
                 bounds(fields["ci95"]),
                 "-" if best is None else f"{spaced(best)} {controls[best]:.3f}",
                 number(controls.get("chance")),
-                ", ".join(map(spaced, inside)),
+                "-" if inside is None else ", ".join(map(spaced, inside)) or "none",
             )
         )
     said = (
@@ -221,33 +221,36 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 def _run(run: Run) -> list[Part]:
     fields = run.fields
-    chosen = int(fields["checkpoint"].rpartition("@")[2])
-    chosen_by = fields.get("chosen_by", "a version that does not say by what")
-    said = f"The reported model is step {chosen:,}, chosen by {chosen_by}, never by a benchmark."
-    suites = fields.get("suites", {}).get("untrained", {})
+    chosen, said = None, "Not finished: no model is reported yet."
+    if "checkpoint" in fields:
+        chosen = int(fields["checkpoint"].rpartition("@")[2])
+        chosen_by = fields.get("chosen_by", "a version that does not say by what")
+        said = (
+            f"The reported model is step {chosen:,}, chosen by {chosen_by}, never by a benchmark."
+        )
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for name, each in fields.get("suites", {}).get("untrained", {}).items():
+        curves[f"suite_{name}"] = [(0, each["accuracy"])]
+    for record in run.metrics:
+        for name, value in record.items():
+            if name.startswith("suite_") or name == "heldout_same_document":
+                curves.setdefault(name, []).append((record["step"], value))
     parts: list[Part] = [Note(said)]
-    names = [f"suite_{name}" for name in suites] + ["heldout_same_document"]
-    curves = {
-        name: [(record["step"], record[name]) for record in run.metrics if name in record]
-        for name in names
-    }
-    for name, each in suites.items():
-        curves[f"suite_{name}"].insert(0, (0, each["accuracy"]))
-    curves = {spaced(name): points for name, points in curves.items() if points}
     return [*parts, _learning(curves, chosen)] if curves else parts
 
 
-def _learning(curves: Mapping[str, Sequence[tuple[int, float]]], chosen: int) -> Plot:
+def _learning(curves: Mapping[str, Sequence[tuple[int, float]]], chosen: int | None) -> Plot:
     def draw(axes: Axes) -> None:
         for name, points in curves.items():
-            axes.plot(*zip(*points, strict=True), "o-", label=name)
-        axes.axvline(chosen, linestyle=":", color="gray", label="reported")
+            axes.plot(*zip(*points, strict=True), "o-", label=spaced(name))
+        if chosen is not None:
+            axes.axvline(chosen, linestyle=":", color="gray", label="reported")
         axes.set_xlabel("step")
         axes.set_ylabel("accuracy")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
     said = [
-        f"{name}: " + ", ".join(f"{step:,}: {value:.3f}" for step, value in points)
+        f"{spaced(name)}: " + ", ".join(f"{step:,}: {value:.3f}" for step, value in points)
         for name, points in curves.items()
     ]
     return Plot("Learning curves", draw, said)

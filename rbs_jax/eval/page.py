@@ -26,7 +26,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere }
 h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid var(--faint) }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .8rem 0 }
+table { display: block; overflow-x: auto; border-collapse: collapse; margin: .8rem 0;
+  font-variant-numeric: tabular-nums }
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--faint); text-align: left;
   vertical-align: top; overflow-wrap: anywhere }
 tbody th { font-weight: normal; opacity: .8 }
@@ -119,7 +120,9 @@ class Plot(NamedTuple):
     def _image(self, style: str) -> str:
         """A data URI of the drawing, the same for the same drawing."""
         svg = io.BytesIO()
-        with matplotlib.style.context([style, {"svg.hashsalt": "rbs", "font.size": 9}]):
+        # Names are shown as they are, a $ in them too.
+        own = {"svg.hashsalt": "rbs", "font.size": 9, "text.parse_math": False}
+        with matplotlib.style.context([style, own]):
             figure = Figure(figsize=(7, self.height), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)

@@ -60,7 +60,8 @@ def benchmark_table(result: Mapping[str, Any]) -> Table:
 
     Intervals are 95%, by bootstrap over prompts.
     """
-    controls = list(result["controls"] or {})
+    figures = [*result["averages"].items(), *result["subsets"].items()]
+    controls = list(figures[0][1]["controls"]) if figures else []
     head = ("", "n", "accuracy", "95%", *map(spaced, controls), "inside")
     rows = [
         (
@@ -71,7 +72,7 @@ def benchmark_table(result: Mapping[str, Any]) -> Table:
             *(number(each["controls"][control]) for control in controls),
             "inside" if each["inside_controls"] else "",
         )
-        for name, each in (result["averages"] | result["subsets"]).items()
+        for name, each in figures
     ]
     return Table(rows, head)
 

@@ -1,16 +1,21 @@
 """The folder of an evaluation: result.json, and the scores of every item beside it."""
 
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rbs_jax.errors import UserError
 from rbs_jax.files import json_text, writing
 from rbs_jax.hosts.together import is_first
-from rbs_jax.storage import exists, put_text, read_text
+from rbs_jax.remote import is_remote
+from rbs_jax.storage import exists, put_text, read_text, remove
 from rbs_jax.train.folder import CHECKPOINTS
 
 RESULT, SCORES = "result.json", "scores.jsonl"
+LAYOUTS = tuple(f"{name}{kind}" for name in ("eval-set", "pref-sets") for kind in ("", "-scores"))
+"""Folders of RewardBench's own files."""
 
 
 def refuse_other_result(out: str) -> None:
@@ -29,6 +34,22 @@ def refuse_other_result(out: str) -> None:
         there = None
     if not isinstance(there, dict) or "suite" not in there:
         raise UserError(f"{path}: is no result of an evaluation; give another --out")
+
+
+def refuse_unwritable_folder(out: str) -> None:
+    """Find out before long work that a folder could not be written; leaves nothing.
+
+    Raises:
+      UserError: it could not.
+    """
+    with writing(out):
+        if is_remote(out):
+            put_text("", f"{out}/probe.partial")
+            remove(f"{out}/probe.partial")
+            return
+        there = next(folder for folder in (Path(out), *Path(out).parents) if folder.exists())
+        with tempfile.TemporaryDirectory(dir=there, suffix=".partial"):
+            return
 
 
 def write_result(
@@ -50,6 +71,8 @@ def write_result(
     """
     if not is_first():
         return
+    for stale in (SCORES, *LAYOUTS):  # of another suite or model
+        remove(f"{out}/{stale}")
     texts = {name: json_text(dict(value)) for name, value in (others or {}).items()}
     if items is not None:
         texts[SCORES] = "".join(json.dumps(item) + "\n" for item in items)

@@ -1,6 +1,7 @@
 """Texts to log-probabilities under a language model."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -46,7 +47,7 @@ class Likelihood:
 
     def __init__(
         self,
-        model: LoadedModel | str,
+        model: LoadedModel | str | Path,
         mesh: Mesh | None = None,
         template: TemplateConfig | None = None,
     ) -> None:

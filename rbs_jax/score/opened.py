@@ -1,5 +1,7 @@
 """A model by its name or as it is loaded, and the mesh that it lies on."""
 
+from pathlib import Path
+
 import jax
 from jax.sharding import Mesh, NamedSharding
 
@@ -10,7 +12,7 @@ from rbs_jax.train.models import LoadedModel, find_model, load_model
 
 
 def opened(
-    model: LoadedModel | str, mesh: Mesh | None, kind: type[Model], refusal: str
+    model: LoadedModel | str | Path, mesh: Mesh | None, kind: type[Model], refusal: str
 ) -> tuple[LoadedModel, Mesh]:
     """What a MODEL names, loaded.
 
@@ -23,8 +25,8 @@ def opened(
     Raises:
       UserError: no such model, or one of another kind.
     """
-    if isinstance(model, str):
-        found = find_model(model)
+    if isinstance(model, str | Path):
+        found = find_model(str(model))
         if found.experiment.kind is not kind:
             raise UserError(f"{found}: {refusal}")
         mesh = mesh or mesh_for_scoring(found.experiment.mesh)

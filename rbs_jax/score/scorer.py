@@ -1,6 +1,7 @@
 """Texts to rewards: the single door, through the same grid as training."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -62,7 +63,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: LoadedModel | str,
+        model: LoadedModel | str | Path,
         mesh: Mesh | None = None,
         template: TemplateConfig | None = None,
     ) -> None:

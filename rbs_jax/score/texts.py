@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from rbs_jax.data.answers import checked_messages
+from rbs_jax.data.sources import checked_text
 from rbs_jax.data.template import Prompt, Template, TemplateConfig
 from rbs_jax.errors import UserError
 from rbs_jax.train.models import LoadedModel
@@ -53,10 +55,11 @@ class Texts:
           names: what to call each prompt where the template refuses it.
 
         Raises:
-          UserError: the template refuses a prompt.
+          UserError: the template refuses a prompt, or a prompt or its responses are no texts.
         """
         for index, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
             try:
+                _check(prompt, own)
                 made = [self._fitted(at, prompt, response) for at, response in enumerate(own)]
             except UserError as error:
                 name = names[index] if names else f"prompt {index}"
@@ -74,3 +77,15 @@ class Texts:
         if not ids or (over > 0 and over > of_prompt - max(kept, needed)):
             return None
         return Text(where, ids[:kept] + ids[kept + over :], of_prompt - over)
+
+
+def _check(prompt: object, responses: object) -> None:
+    """A list of responses that was forgotten would be scored letter by letter."""
+    if isinstance(prompt, list | tuple):
+        checked_messages(prompt, "the prompt")
+    else:
+        checked_text(prompt, "the prompt")
+    if not isinstance(responses, list | tuple):
+        raise UserError(f"its responses are {type(responses).__name__}, not a list of strings")
+    for at, response in enumerate(responses):
+        checked_text(response, f"responses[{at}]")

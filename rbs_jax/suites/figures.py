@@ -13,6 +13,10 @@ from jaxtyping import Float, UInt8
 
 DRAWS = 2000
 """Of a bootstrap."""
+FEWEST = 10
+"""Prompts that an interval needs: of fewer that are all right a bootstrap would be certain."""
+AT_ONCE = 200
+"""Draws whose means are computed together."""
 
 
 class Group(NamedTuple):
@@ -70,7 +74,8 @@ def resampled(groups: Groups) -> Means:
     for group in groups.values():
         at = [places[unit] for unit in group.units]
         columns += [np.bincount(at, weights, len(places)) for weights in (group.values, None)]
-    drawn = _draws(len(places)).astype(np.float32) @ np.transpose(columns)
+    drawn, sums = _draws(len(places)), np.transpose(columns)
+    drawn = np.concatenate([drawn[at : at + AT_ONCE] @ sums for at in range(0, DRAWS, AT_ONCE)])
     with np.errstate(invalid="ignore"):
         means = drawn[:, ::2] / drawn[:, 1::2]
     return dict(zip(groups, means.T, strict=True))
@@ -80,8 +85,15 @@ def resampled(groups: Groups) -> Means:
 def _draws(units: int) -> UInt8[np.ndarray, "R U"]:
     """How often each unit is drawn."""
     chance = np.random.default_rng(units)
-    drawn = [np.bincount(chance.integers(units, size=units), minlength=units) for _ in range(DRAWS)]
-    return np.array(drawn, np.uint8)  # a unit is drawn once on average, and never 256 times
+    drawn = np.zeros((DRAWS, units), np.uint8)  # once on average, and never 256 times
+    for row in drawn:
+        row[:] = np.bincount(chance.integers(units, size=units), minlength=units)
+    return drawn
+
+
+def are_few(groups: Groups, weights: Weights) -> bool:
+    """Whether a weighted sum is of too few prompts for an interval."""
+    return len({unit for name in weights for unit in groups[name].units}) < FEWEST
 
 
 def interval(means: Means, weights: Weights) -> list[float] | None:

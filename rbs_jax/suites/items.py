@@ -127,13 +127,18 @@ def texts_of(record: Record, field: str) -> list[str]:
         if not texts:
             raise UserError(f"{record.where}: field {field!r} is an empty list")
         return texts
-    return [checked_text(value, f"{record.where}: field {field!r}")]
+    return [text_of(record, field)]
 
 
 def id_of(record: Record, field: str = "id") -> str:
-    """The row's id, or where the row stands if it has none."""
+    """The row's id, or where the row stands if it has none.
+
+    Raises:
+      UserError: it holds a lone surrogate.
+    """
     value = record.fields.get(field)
-    return record.where if value is None else str(value)
+    what = f"{record.where}: field {field!r}"
+    return record.where if value is None else checked_text(str(value), what)
 
 
 def one_of(record: Record, field: str, allowed: Collection[str]) -> str:

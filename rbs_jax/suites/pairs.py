@@ -1,7 +1,7 @@
 """`pairs`: any file of preferences."""
 
 from rbs_jax.data.answers import prompt_of
-from rbs_jax.errors import UserError
+from rbs_jax.data.sources import text_of
 from rbs_jax.suites.items import Item, id_of, read_records, texts_of
 from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, per_pair
 
@@ -16,12 +16,11 @@ def read(path: str) -> list[Item]:
     """
     items = []
     for record in read_records(path):
-        subset = record.fields.get("subset")
-        if not isinstance(subset, str | None):
-            raise UserError(f"{record.where}: field 'subset' must be a string")
+        has_subset = record.fields.get("subset") is not None
+        subset = text_of(record, "subset") if has_subset else "all"
         chosen, rejected = texts_of(record, "chosen"), texts_of(record, "rejected")
         prompt = prompt_of(record)
-        items.append(Item(id_of(record), subset or "all", prompt, chosen + rejected, len(chosen)))
+        items.append(Item(id_of(record), subset, prompt, chosen + rejected, len(chosen)))
     return items
 
 

@@ -147,7 +147,7 @@ def train(
             chosen = checkpoints.best() or last
             model = checkpoints.restore_model(chosen, model)
         measured = {name: grids.figures(model, mesh) for name, grids in heldout.items()}
-        after = watching.measure(model)
+        after = watching.trained(folder.local, f"{folder.name}@{chosen}", model)
     result = {
         "test": measured.get("test"),
         "valid": measured.get("valid"),

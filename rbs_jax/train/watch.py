@@ -23,8 +23,8 @@ Measured = dict[str, dict[str, Any]]
 class Watch(NamedTuple):
     """What to measure, and when."""
 
-    suites: tuple[str, ...]
-    """By name, with their data, so that a run that goes on knows them again."""
+    suites: dict[str, str]
+    """By name, with a digest of their items, so that a run that goes on knows them again."""
     every: int
     """Steps between measurements; the last step is measured too."""
     measure: Callable[[LoadedModel, Mesh], Measured]
@@ -62,20 +62,37 @@ class Watching:
         return {f"suite_{name}": each["accuracy"] for name, each in self.measure(model).items()}
 
     def untrained(self, folder: Path, start: int, model: Callable[[], Model]) -> Measured:
-        """Figures before the first step; a run that goes on keeps those it has of the same suites.
+        """Figures before the first step, of these suites and of those that the run followed before.
 
         Args:
-          folder: the run's.
+          folder: the run's, which keeps them.
           start: steps done.
           model: gives the model before its first step.
+
+        Raises:
+          UserError: the run followed another file of a suite, so that its curve would be of two.
         """
-        if self._watch is None:
-            return {}
-        path, suites = folder / UNTRAINED_SUITES, list(self._watch.suites)
+        path, kept = folder / UNTRAINED_SUITES, {}
         if start > 0 and path.is_file():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept.get("suites") == suites:
-                return kept["figures"]
-        figures = self.measure(model())
-        write_json(path, {"suites": suites, "figures": figures})
-        return figures
+        suites = {} if self._watch is None else self._watch.suites
+        for name, items in suites.items():
+            if name in kept and kept[name]["items"] != items:
+                said = (
+                    "the run has followed other items of it; give the same file, or another --out"
+                )
+                raise UserError(f"--suites {name}: {said}")
+        if not suites.keys() <= kept.keys():
+            figures = self.measure(model())
+            kept |= {name: {"items": items} | figures[name] for name, items in suites.items()}
+            write_json(path, kept)
+        return kept
+
+    def trained(self, folder: Path, checkpoint: str, model: Model) -> Measured:
+        """Figures of the reported model, of other suites those that result.json has of it."""
+        result, kept = folder / "result.json", {}
+        if result.is_file():
+            before = json.loads(result.read_text(encoding="utf-8"))
+            if before.get("checkpoint") == checkpoint:
+                kept = before.get("suites", {}).get("trained", {})
+        return kept | self.measure(model)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rbs_jax.eval.beside import beside_controls, judge_all
+from rbs_jax.suites.figures import FEWEST
 from rbs_jax.suites.items import Item
 from rbs_jax.suites.pairs import PAIRS
 
@@ -59,11 +60,9 @@ def test_a_score_that_one_random_head_reaches_is_inside_it():
     assert measured(100, 0.8, {}, heads=(0.2, 0.5, 0.7))["inside_controls"] == []
 
 
-def test_without_an_interval_the_values_decide():
-    items = made(1)
-    for ours, inside in (((1.0, 0.0), []), ((0.0, 1.0), ["longer", "random_head", "chance"])):
-        scores = {"model": [np.array(ours)], "longer": [np.array([0.0, 1.0])]}
-        judged, each = judge_all(PAIRS, items, scores, [[np.array([0.0, 1.0])]])
-        found = beside_controls(PAIRS, items, judged.pop("model"), judged, each)
-        assert found["ci95"] is None
-        assert found["inside_controls"] == inside
+def test_of_few_prompts_nothing_is_clear():
+    for count, few in ((FEWEST - 1, True), (FEWEST, False)):
+        found = measured(count, 1.0, {"longer": 0.0}, heads=(0.0,))
+        assert (found["ci95"] is None) == few
+        assert found["inside_controls"] == (["longer", "random_head", "chance"] if few else [])
+        assert all(each["inside_controls"] for each in found["subsets"].values())

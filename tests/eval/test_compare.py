@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from rbs_jax.errors import UserError
-from rbs_jax.eval.compare import compare, read_folders
+from rbs_jax.eval.compare import NEEDED, OF_A_BENCHMARK, compare, read_folders
 
 
 def result(folder, model, rows, suite="pairs", items="same"):
     """A folder as `rbs eval` writes it, of rows (prompt, value, scores)."""
     folder.mkdir()
-    fields = {"suite": suite, "model": model, "items": items, "n": len(rows), "accuracy": 0.5}
+    fields = dict.fromkeys((*NEEDED, *OF_A_BENCHMARK))
+    fields |= {"suite": suite, "model": model, "items": items, "n": len(rows), "accuracy": 0.5}
     (folder / "result.json").write_text(json.dumps(fields))
-    lines = [{"prompt": p, "value": v, "scores": s} for p, v, s in rows]
+    lines = [{"id": "x", "prompt": p, "value": v, "scores": s} for p, v, s in rows]
     (folder / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(folder)
 
@@ -105,10 +106,7 @@ def test_a_run_is_told_from_a_result(tmp_path):
         ({"result.json": "{"}, "result.json: not valid JSON"),
         ({"result.json": "[]"}, "result.json: expected a JSON object, found list"),
         ({"result.json": "{}"}, "result.json: neither of rbs eval nor of rbs train"),
-        (
-            {"result.json": '{"suite": "pairs"}', "scores.jsonl": "\n{\n"},
-            "scores.jsonl:2: not valid",
-        ),
+        ({"result.json": '{"suite": "pairs"}'}, "result.json: has no 'model'; run rbs eval again"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, files, said):
@@ -116,3 +114,36 @@ def test_what_cannot_be_read_is_named(tmp_path, files, said):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read_folders([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("\n{\n", "scores.jsonl:2: not valid JSON"),
+        ('{"id": "x", "prompt": "p", "value": 1}\n', "scores.jsonl: item 1 has no 'scores'"),
+        (None, "scores.jsonl: holds 1 items, result.json tells of 2; run rbs eval again"),
+    ],
+)
+def test_scores_that_are_not_of_the_result_are_refused(tmp_path, lines, said):
+    folder = result(tmp_path / "one", "a", rows([1, 0]))
+    scores = tmp_path / "one" / "scores.jsonl"
+    whole = scores.read_text().splitlines(keepends=True)
+    scores.write_text(whole[0] + whole[1][:20] if lines is None else lines)
+    with pytest.raises(UserError, match=said):
+        read_folders([folder])
+
+
+def test_scores_beside_a_result_without_items_are_another_ones(tmp_path):
+    folders = [result(tmp_path / name, name, rows([1])) for name in "ab"]
+    for folder in folders:
+        path = tmp_path / folder / "result.json"
+        fields = json.loads(path.read_text()) | {"suite": "heldout"}
+        del fields["items"]
+        path.write_text(json.dumps(fields))
+    assert compare(read_folders(folders)[0]) == []
+
+
+def test_a_run_that_is_not_finished_has_its_curves(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "suite_pairs": 0.5}\n')
+    _, (run,) = read_folders([str(tmp_path)])
+    assert (run.fields, run.metrics) == ({}, [{"step": 1, "suite_pairs": 0.5}])

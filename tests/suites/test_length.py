@@ -25,7 +25,10 @@ def test_pairs_by_which_side_is_longer():
     assert {k: found["wrong_longer"][k] for k in ("n", "accuracy")} == {"n": 3, "accuracy": 1 / 3}
     assert found["equal"] == {"n": 0, "accuracy": None, "ci95": None}
     assert found["balanced"]["accuracy"] == pytest.approx((2.5 / 4 + 1 / 3) / 2)
-    assert found["balanced"]["ci95"] is not None
+    assert found["balanced"]["ci95"] is None, "of two prompts"
+    many = [item([5, 3] if n % 2 else [3, 5], prompt=f"p{n}") for n in range(20)]
+    low, high = by_length(many, arrays(*[[n % 3, 1] for n in range(20)]))["balanced"]["ci95"]
+    assert 0 < low < high < 1
 
 
 def test_equal_lengths_are_for_themselves_and_no_balance_is_made_of_one_kind():

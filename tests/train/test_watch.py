@@ -28,8 +28,8 @@ def measure():
     return Measure()
 
 
-def watch(measure, every=4, suites=("pairs=x",)):
-    return Watch(suites, every, measure)
+def watch(measure, every=4, **suites):
+    return Watch(suites or {"pairs": "items"}, every, measure)
 
 
 def curve(out):
@@ -58,9 +58,12 @@ def test_the_untrained_figures_of_the_same_suites_are_kept(experiment, measure, 
     result = train(longer, tmp_path, watch=watch(measure))
     assert result["suites"]["untrained"]["pairs"]["accuracy"] == 0.99
     assert len(measure.asked) == asked + 2
-    result = train(longer, tmp_path, watch=watch(measure, suites=("pairs=other",)))
-    assert result["suites"]["untrained"]["pairs"]["accuracy"] < 0.96
-    assert json.loads((tmp_path / "untrained_suites.json").read_text())["suites"] == ["pairs=other"]
+    trained = result["suites"]["trained"]
+    result = train(longer, tmp_path)
+    assert result["suites"]["untrained"]["pairs"]["accuracy"] == 0.99, "and where none is followed"
+    assert result["suites"]["trained"] == trained
+    with pytest.raises(UserError, match="--suites pairs: the run has followed other items of it"):
+        train(longer, tmp_path, watch=watch(measure, pairs="others"))
 
 
 def test_no_benchmark_chooses_the_checkpoint(experiment, corpora, tmp_path):
@@ -99,7 +102,7 @@ def test_a_language_model_has_no_rewards_to_watch(experiment, measure, tmp_path)
 
 
 def test_figures_of_a_start_that_saved_nothing_are_measured_anew(experiment, measure, tmp_path):
-    stale = {"suites": ["pairs=x"], "figures": {"pairs": {"accuracy": 0.0}}}
+    stale = {"pairs": {"items": "items", "accuracy": 0.0}}
     (tmp_path / "heartbeat.json").write_text("{}")
     (tmp_path / "untrained_suites.json").write_text(json.dumps(stale))
     result = train(experiment, tmp_path, watch=watch(measure))
