@@ -62,7 +62,7 @@ class Eval:
     def run(self) -> None:
         from rbs_jax.eval.benchmark import evaluate
         from rbs_jax.eval.heldout import evaluate as on_corpus
-        from rbs_jax.eval.report import benchmark_table, heldout_table
+        from rbs_jax.eval.report import benchmark_table, heldout_table, variance_table
         from rbs_jax.suites.table import SUITES
 
         out = self.out.rstrip("/")
@@ -73,7 +73,9 @@ class Eval:
             print(heldout_table(result["test"], result["untrained"], result["controls"]))
         elif self.suite in SUITES:
             named = self.model, self.suite, self.data, out, self.language_model
-            print("\n".join(benchmark_table(evaluate(*named, self.form, self.close)).lines()))
+            found = evaluate(*named, self.form, self.close)
+            table = variance_table({self.model: found}) if self.suite == "responses" else None
+            print("\n".join((table or benchmark_table(found)).lines()))
         else:
             raise UserError(f"no suite {self.suite!r}; there are heldout, {', '.join(SUITES)}")
         print(f"{out}/result.json")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from rbs_jax.eval.compare import Result, Run, compare, read_folders
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table, as_html, as_text
-from rbs_jax.eval.report import benchmark_table, bounds, number, spaced
+from rbs_jax.eval.report import benchmark_table, bounds, number, spaced, variance_table
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
 
 MARKS = {
@@ -99,7 +99,7 @@ def _suite(results: Sequence[Result]) -> list[Part]:
     if any(result.fields["calibration"]["n"] for result in measured):
         parts += [_lengths(measured), _calibrations(measured), _reliability(measured)]
     if measured:
-        parts.append(_variances(measured))
+        parts.append(variance_table({result.name: result.fields for result in measured}))
     return parts
 
 
@@ -188,17 +188,6 @@ def _reliability(results: Sequence[Result]) -> Plot:
         for name, own in bins.items()
     ]
     return Plot("Reliability: what margins say, and what is so", draw, said)
-
-
-def _variances(results: Sequence[Result]) -> Table:
-    rows = []
-    for result in results:
-        found = result.fields["reward_variance"]
-        raw, whitened = found["raw"] or {}, found["whitened"] or {}
-        shown = (raw.get("mean"), whitened.get("mean"), whitened.get("p50"))
-        rows.append((result.name, f"{found['prompts']:,}", *map(number, shown)))
-    head = ("reward variance in prompts", "prompts", "mean", "mean, whitened", "median, whitened")
-    return Table(rows, head)
 
 
 def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[Part]:

@@ -77,6 +77,18 @@ def benchmark_table(result: Mapping[str, Any]) -> Table:
     return Table(rows, head)
 
 
+def variance_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The spread of rewards within prompts, and how they go with length there, by model."""
+    rows = []
+    for name, result in results.items():
+        found, within = result["reward_variance"], result["length"]["correlation"]["within"]
+        raw, whitened = found["raw"] or {}, found["whitened"] or {}
+        shown = raw.get("mean"), whitened.get("mean"), whitened.get("p50"), within["spearman"]
+        rows.append((name, f"{found['prompts']:,}", *map(number, shown)))
+    head = ("reward variance in prompts", "prompts", "mean", "mean, whitened", "median, whitened")
+    return Table(rows, (*head, "rank correlation with length"))
+
+
 def spaced(name: str) -> str:
     """A key as a word."""
     return name.replace("_", " ")

@@ -6,7 +6,7 @@ import pytest
 
 from rbs_jax.cli import main
 from rbs_jax.errors import UserError
-from rbs_jax.eval.benchmark import evaluate, read_items, watched
+from rbs_jax.eval.benchmark import digest, evaluate, read_items, watched
 from rbs_jax.eval.controls import HEADS
 from rbs_jax.model.reward import RewardModel
 from rbs_jax.score.likelihood import Likelihood
@@ -107,12 +107,13 @@ def test_likelihoods_are_of_the_language_model_that_the_run_started_from(result,
 
 
 def test_a_source_that_is_gone_gives_way_to_the_models_own_trunk(
-    runs, pairs, tmp_path, mesh, monkeypatch
+    runs, pairs, tmp_path, mesh, monkeypatch, capsys
 ):
     monkeypatch.setattr(
         "rbs_jax.eval.controls.start_model", lambda *_: (_ for _ in ()).throw(UserError("gone"))
     )
     found = evaluate(str(runs / "alone"), "pairs", str(pairs), str(tmp_path / "out"))
+    assert "rbs: random heads stand on" in capsys.readouterr().err
     assert found["random_heads_on"] == f"{runs}/alone@7, since model.init is gone: gone"
     loaded = load_model(find_model(str(runs / "alone")), mesh)
     head = jax.jit(RewardModel, static_argnums=1)(jax.random.key(0), SIZES).head
@@ -168,9 +169,15 @@ def test_responses_that_nothing_judges_have_a_spread_and_no_accuracy(runs, tmp_p
     ("command", "said"),
     [
         (["one", "nonsense", "--data", "x"], "no suite 'nonsense'; there are heldout, pairs, "),
-        (["one", "pairs", "--data", "absent.jsonl"], "absent.jsonl: cannot be read"),
-        (["one", "pairs", "--data", "empty.jsonl"], "empty.jsonl: holds no row; pairs is at any"),
-        (["one", "pairs", "--data", "bad.jsonl"], "bad.jsonl:1: field 'rejected' is NoneType"),
+        (
+            ["one", "pairs", "--data", "absent.jsonl"],
+            "absent.jsonl: no such file or folder; pairs: any",
+        ),
+        (["one", "pairs", "--data", "empty.jsonl"], "empty.jsonl: holds no row"),
+        (
+            ["one", "pairs", "--data", "bad.jsonl"],
+            "bad.jsonl:1: no field 'rejected'; fields here",
+        ),
         (["language", "pairs", "--data", "good.jsonl"], "a language model has no rewards"),
         (
             ["one", "pairs", "--data", "good.jsonl", "--language-model", "other"],
@@ -214,8 +221,9 @@ def test_the_command_prints_the_table_and_where_the_result_is(runs, pairs, tmp_p
 
 
 def test_watched_suites_have_the_accuracy_of_an_evaluation(result, runs, pairs, mesh):
-    measure = watched([f"pairs={pairs}"])
-    found = measure(load_model(find_model(str(runs / "one")), mesh), mesh)
+    watch = watched([f"pairs={pairs}"], 7)
+    assert (watch.every, watch.suites) == (7, {"pairs": result[0]["items"]})
+    found = watch.measure(load_model(find_model(str(runs / "one")), mesh), mesh)
     assert found == {"pairs": {name: result[0][name] for name in ("n", "accuracy", "ci95")}}
 
 
@@ -225,18 +233,18 @@ def test_watched_suites_have_the_accuracy_of_an_evaluation(result, runs, pairs, 
         ("pairs", "--suites pairs: give SUITE=PATH"),
         ("other=x", "--suites other=x: give SUITE=PATH, SUITE one of pairs"),
         ("pairs=", "--suites pairs=: give SUITE=PATH"),
-        ("pairs=absent.jsonl", "absent.jsonl: cannot be read"),
+        ("pairs=absent.jsonl", "absent.jsonl: no such file or folder"),
     ],
 )
 def test_a_suite_that_cannot_be_watched_is_named(named, said):
     with pytest.raises(UserError, match=said):
-        watched([named])
+        watched([named], 1)
 
 
 def test_responses_without_a_judgement_cannot_be_watched(tmp_path):
     (tmp_path / "r.jsonl").write_text('{"prompt": "p", "responses": ["a", "b"]}\n')
     with pytest.raises(UserError, match="responses has no accuracy to follow"):
-        watched([f"responses={tmp_path}/r.jsonl"])
+        watched([f"responses={tmp_path}/r.jsonl"], 1)
 
 
 def test_items_are_read_as_they_stand(pairs):
@@ -262,3 +270,65 @@ def test_rewardbench_has_its_own_files_too(runs, tmp_path):
     scores = json.loads((out / "eval-set-scores" / "alone@7.json").read_text())
     lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
     assert scores["scores_chosen"] == [line["scores"][0] for line in lines]
+
+
+def test_an_exported_model_is_measured_beside_the_language_model_it_came_from(
+    result, runs, pairs, tmp_path
+):
+    served = tmp_path / "served"
+    assert main(["export", str(runs / "one"), str(served)]) == 0
+    found = evaluate(str(served), "pairs", str(pairs), str(tmp_path / "out"))
+    assert found["template"]["form"] == "plain" or found["template"]["form"] == "chat"
+    assert found["controls"] == pytest.approx(result[0]["controls"])
+    assert found["random_heads_on"] == result[0]["random_heads_on"]
+
+
+def test_items_are_the_same_wherever_they_are_read_from(pairs, tmp_path):
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    for row in rows:
+        del row["id"]  # then it is where the row stands
+    other = tmp_path / "other name.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items = read_items("pairs", str(pairs))
+    assert digest(items) == digest(read_items("pairs", str(other)))
+    assert digest(items) != digest(items[::-1])
+    assert digest(items) != digest([items[0]._replace(right=2), *items[1:]])
+
+
+@pytest.mark.parametrize("field", ["id", "subset"])
+def test_a_lone_surrogate_is_told_before_scoring(runs, tmp_path, field):
+    row = {"prompt": "a", "chosen": "x", "rejected": "y", field: "\ud800"}
+    (tmp_path / "odd.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=f"odd.jsonl:1: field '{field}' holds a lone surrogate"):
+        evaluate(str(runs / "one"), "pairs", f"{tmp_path}/odd.jsonl", f"{tmp_path}/out")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_scoring(
+    runs, pairs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("rbs_jax.eval.benchmark.Scorer", None)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("rbs_jax.eval.benchmark.refuse_other_result", lambda _: None)
+    out = f"{tmp_path}/file/out"
+    assert main(["eval", str(runs / "one"), "pairs", "--data", str(pairs), "--out", out]) == 2
+    assert f"rbs: {out}: cannot be written: Not a directory" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_of_another_result_stays(runs, pairs, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "result.json").write_text('{"suite": "rewardbench"}')
+    for stale in ("eval-set", "pref-sets-scores"):
+        (out / stale).mkdir()
+        (out / stale / "other.json").write_text("{}")
+    evaluate(str(runs / "alone"), "pairs", str(pairs), str(out))
+    assert {path.name for path in out.iterdir()} == {"result.json", "scores.jsonl"}
+
+
+def test_the_spread_of_responses_is_shown(runs, tmp_path, capsys):
+    row = {"prompt": "abcd", "responses": ["a b", "c d e", "f"]}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    command = ["eval", str(runs / "one"), "responses", "--data", f"{tmp_path}/r.jsonl"]
+    assert main([*command, "--out", f"{tmp_path}/out"]) == 0
+    assert "mean, whitened" in capsys.readouterr().out.splitlines()[0]

@@ -107,3 +107,8 @@ def test_figures_stand_under_their_heads():
 def test_the_terminal_gets_titles_and_parts_in_order():
     sections = [Section("First", [Note("one"), Note("two")]), Section("Second", [Note("three")])]
     assert as_text("title", sections) == ("title\n\nFirst\n  one\n\n  two\n\nSecond\n  three")
+
+
+def test_a_dollar_in_a_name_is_no_formula():
+    plot = Plot("costs", lambda axes: axes.set_title("a$x^{_$b"), ["a"])
+    assert plot.html().count("data:image/svg+xml") == 2

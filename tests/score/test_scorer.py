@@ -147,3 +147,17 @@ def test_a_caller_may_hold_the_mesh_or_another_one(scorer):
     for held in (scorer._mesh, loaded_on((2, 2, 2)).model.head[...].sharding.mesh):
         with jax.set_mesh(held):
             assert scorer.score(PROMPTS, RESPONSES) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "responses", "said"),
+    [
+        ("a", "xyz", "prompt 0: its responses are str, not a list of strings"),
+        ([], ["x"], "prompt 0: the prompt is an empty list"),
+        ([{"role": "user"}], ["x"], r"prompt 0: the prompt\[0\].content is NoneType"),
+        ("\ud800", ["x"], "prompt 0: the prompt holds a lone surrogate"),
+    ],
+)
+def test_what_is_no_text_is_refused(scorer, prompt, responses, said):
+    with pytest.raises(UserError, match=said):
+        scorer.score([prompt], [responses])

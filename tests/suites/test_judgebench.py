@@ -1,5 +1,6 @@
 import pytest
 
+from rbs_jax.suites.items import Item
 from rbs_jax.suites.judgebench import JUDGEBENCH
 from tests.suites.made import (
     chance_is_the_mean_over_random_scores,
@@ -40,3 +41,11 @@ def test_rows_that_are_not_as_they_should_be(tmp_path):
     refused(JUDGEBENCH, file, row(label="A=B"), ":1", "'label' is 'A=B'", "A>B, B>A")
     refused(JUDGEBENCH, file, row(response_B=None), ":1", "'response_B'")
     refused(JUDGEBENCH, file, row(source=None), ":1", "'source'")
+
+
+def test_no_source_takes_the_place_of_the_headline(tmp_path):
+    names = ("all_rows", "mmlu-pro", "mmlu-pro")
+    items = [Item(str(n), name, f"p{n}", ["a", "b"], 1) for n, name in enumerate(names)]
+    assert next(iter(JUDGEBENCH.averages(items).values())) == pytest.approx(
+        {"all_rows": 1 / 3, "mmlu-pro": 2 / 3}
+    )
