@@ -51,7 +51,8 @@ def beside_controls(
     def figure(weights: Weights) -> dict[str, Any]:
         value = mean(ours.groups, weights)
         by_head = [mean(head.groups, weights) for head in heads]
-        values = {name: mean(each.groups, weights) for name, each in controls.items()}
+        values: dict[str, float | None] = {"log_likelihood": None}  # where there is none to ask
+        values |= {name: mean(each.groups, weights) for name, each in controls.items()}
         few = are_few(ours.groups, weights)
         inside = [name for name in controls if few or not _above(own, draws[name], weights)]
         if value <= max(by_head) and HEAD not in inside:

@@ -89,7 +89,7 @@ def test_a_fresh_run_has_its_own_init_under_the_first_random_head(runs, pairs, t
     prompts, responses = texts(pairs)
     expected = Scorer(f"{alone}@init").score(prompts, responses)
     assert found["random_heads"][0] == pytest.approx(wins(expected))
-    assert "log_likelihood" not in found["controls"]
+    assert found["controls"]["log_likelihood"] is None
     assert found["language_model"] is None
 
 
