@@ -142,7 +142,8 @@ def test_help_on_a_config_shows_its_values(capsys):
         ("prepair", "perhaps prepare"),
         (
             "xyz",
-            "there are quickstart, prepare, train, plan, score, eval, report, export, ",
+            "there are quickstart, prepare, train, plan, score, eval, report, export, check, "
+            "inspect",
         ),
     ],
 )
@@ -443,7 +444,7 @@ def test_a_missing_file_to_score_is_named(run, mistake):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"prompt": "a"}', ":2: field 'responses' must be a list of strings"),
+        ('{"prompt": "a"}', ":2: no field 'responses'; fields here: 'prompt'"),
         ('{"prompt": "a", "responses": "b"}', ":2: field 'responses' must be a list of strings"),
         ('{"prompt": "a", "responses": ["b", 3]}', ":2: responses[1] is int, not a string"),
         ('{"responses": ["b"]}', ":2: no field 'prompt'; fields here: 'responses'"),
