@@ -107,6 +107,8 @@ def test_an_evaluation_by_url_is_that_on_disk(places, capsys):
     assert got.pop("model") == f"{bucket.url}/run@7"
     assert expected.pop("model") == f"{disk}/run@7"
     assert got == expected
+    assert expected["ci95"][0] <= 0.5, "a model of no steps"
+    assert {"chance", "random_head"} <= set(expected["inside_controls"])
     assert main([*evaluated[:-1], f"{bucket.url}/run"]) == 2
     assert "run: holds a run with a result of its own" in capsys.readouterr().err
 

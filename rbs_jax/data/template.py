@@ -47,6 +47,10 @@ class TemplateConfig:
     close: bool = True
     """Whether what ends the response's turn is part of the text, and the score read there."""
 
+    def chosen(self, form: Form | None, close: bool | None) -> "TemplateConfig":
+        """This one, but for what a command asks for; None asks for nothing."""
+        return TemplateConfig(form or self.form, self.close if close is None else close)
+
 
 class Wrapping(NamedTuple):
     """The ids around a prefix and its suffix."""

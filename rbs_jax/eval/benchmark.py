@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.template import Form, TemplateConfig
+from rbs_jax.data.template import Form
 from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.eval.analysis import analysis
@@ -29,7 +29,7 @@ from rbs_jax.score.likelihood import Likelihood
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.storage import exists
-from rbs_jax.suites.figures import are_few, interval, mean, resampled
+from rbs_jax.suites.figures import interval_of, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.rewardbench_files import LAYOUTS
 from rbs_jax.suites.suite import Judged, unit_of
@@ -71,8 +71,7 @@ def evaluate(
     items = read_items(suite, data)
     first_says(lambda: refuse_unwritable_folder(out))
     found = find_model(model)
-    trained = found.experiment.template
-    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+    template = found.experiment.template.chosen(form, close)
     tokens = load_tokens(found.folder)
     language = language_model_of(found, language_model)
     language_tokens = None if language is None else tokens_for(language, tokens, template)
@@ -177,9 +176,7 @@ def watched(named: Sequence[str], every: int) -> Watch:
             measured[suite] = {
                 "n": len(own),
                 "accuracy": mean(judged.groups, weights),
-                "ci95": None
-                if are_few(judged.groups, weights)
-                else interval(resampled(judged.groups), weights),
+                "ci95": interval_of(judged.groups, resampled(judged.groups), weights),
             }
         return measured
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.suites.figures import Group, Means, Weights, are_few, interval, mean, resampled
+from rbs_jax.suites.figures import (
+    Group,
+    Means,
+    Weights,
+    are_few,
+    interval,
+    interval_of,
+    mean,
+    resampled,
+)
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import Judged, Suite, unit_of
 
@@ -59,7 +68,7 @@ def beside_controls(
             inside.append(HEAD)
         return {
             "accuracy": value,
-            "ci95": None if few else interval(own, weights),
+            "ci95": interval_of(ours.groups, own, weights),
             "controls": values,
             "random_heads": by_head,
             "inside_controls": inside,

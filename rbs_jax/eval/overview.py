@@ -10,6 +10,7 @@ from rbs_jax.eval.compare import Result, Run, compare, read_folders
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table, as_html, as_text
 from rbs_jax.eval.report import benchmark_table, bounds, number, spaced, variance_table
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
+from rbs_jax.suites.table import SUITES
 
 MARKS = {
     "chance": "|",
@@ -88,7 +89,8 @@ def _headlines(results: Sequence[Result]) -> list[Part]:
 
 
 def _suite(results: Sequence[Result]) -> list[Part]:
-    parts: list[Part] = []
+    suite = results[0].fields["suite"]
+    parts: list[Part] = [Note(f"{SUITES[suite].about}.")] if suite in SUITES else []
     judged = [result for result in results if result.fields["accuracy"] is not None]
     if judged:
         parts.append(_forest(judged))

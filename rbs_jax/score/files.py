@@ -61,8 +61,7 @@ def score_file(
     """
     found = find_model(model)
     first_says(lambda: _refuse(file, out))
-    trained = found.experiment.template
-    template = TemplateConfig(form or trained.form, trained.close if close is None else close)
+    template = found.experiment.template.chosen(form, close)
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)

@@ -96,6 +96,11 @@ def are_few(groups: Groups, weights: Weights) -> bool:
     return len({unit for name in weights for unit in groups[name].units}) < FEWEST
 
 
+def interval_of(groups: Groups, means: Means, weights: Weights) -> list[float] | None:
+    """The interval of a weighted sum of groups' means; None of too few prompts."""
+    return None if are_few(groups, weights) else interval(means, weights)
+
+
 def interval(means: Means, weights: Weights) -> list[float] | None:
     """The middle 95% of a weighted sum over the draws; None where there are none."""
     draws = np.asarray(sum(weight * means[name] for name, weight in weights.items()), float)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from rbs_jax.suites.figures import Group, Groups, Means, Weights, are_few, interval, mean, resampled
+from rbs_jax.suites.figures import Group, Groups, Means, Weights, interval_of, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.responses import centred, correlation, prompts_of, ranks
 from rbs_jax.suites.suite import unit_of
@@ -67,8 +67,7 @@ def _groups(items: Sequence[Item], scores: Scores) -> dict[str, Group]:
 def _accuracy(groups: Groups, means: Means, weights: Weights) -> dict[str, Any]:
     if not weights.keys() <= groups.keys():
         return {"accuracy": None, "ci95": None}
-    bounds = None if are_few(groups, weights) else interval(means, weights)
-    return {"accuracy": mean(groups, weights), "ci95": bounds}
+    return {"accuracy": mean(groups, weights), "ci95": interval_of(groups, means, weights)}
 
 
 def score_with_length(items: Sequence[Item], scores: Scores) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Suite(NamedTuple):
     """A benchmark."""
 
     about: str
-    """One line for --help."""
+    """One line for the page of results."""
     where: str
     """Where its publisher has the files, for whoever lacks them."""
     read: Callable[[str], list[Item]]

@@ -46,6 +46,7 @@ def test_one_page_holds_every_result_its_controls_and_the_comparison(folders, tm
         assert control.replace("_", " ") in said
     assert "The reported model is step 20, chosen by valid same_document" in said
     assert "suite pairs: 0: 0.400, 10: 0.450" in said
+    assert "LLMBar: two outputs, of which one follows" in said
     kept = json.loads((out / "result.json").read_text())
     assert kept["folders"] == folders
     assert [each["suite"] for each in kept["comparisons"]] == ["pairs"]
