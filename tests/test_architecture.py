@@ -13,10 +13,11 @@ FLOORS = [
     {"files", "remote", "storage", "config_file"},
     {"sharding", "chips", "hosts"},
     {"data", "model", "objective", "optim"},
-    {"convert", "suites"},
+    {"convert", "suites", "choose", "checkers"},
+    {"bon"},
     {"workers", "beam"},
     {"experiment", "prepare", "unfinished", "train"},
-    {"score", "eval", "export", "plan"},
+    {"score", "sample", "eval", "export", "plan"},
     {"quickstart", "model_commands", "commands", "cli", "launch", "__main__", "__init__"},
 ]
 APART = {"data", "model", "objective"}

@@ -1,0 +1,1 @@
+"""What picking the best of N is worth."""

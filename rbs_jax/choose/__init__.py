@@ -1,0 +1,1 @@
+"""Rules that pick one of a prompt's candidates."""

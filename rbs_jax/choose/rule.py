@@ -1,0 +1,39 @@
+"""What every rule is: scores in, a choice out."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+Scores = Float[np.ndarray, "*B M K"]
+"""By M models (or samples of one judge, or properties) of each of a prompt's K candidates; a higher
+one is better, -inf is none. Leading axes are other draws of candidates, each chosen from alone."""
+Values = Float[np.ndarray, "*B K"]
+"""One value a candidate: the choice is the one that has the highest."""
+Choice = Float[np.ndarray, "*B K"]
+"""The chance of each candidate to be picked; sums to 1. Of equals, each has an equal one."""
+
+
+class Rule(NamedTuple):
+    """A way to pick one of a prompt's candidates."""
+
+    about: str
+    """One line for the help."""
+    choose: Callable[[Scores, np.random.Generator], Choice]
+    """The generator is for rules that draw, such as a tournament's order of games."""
+    values: Callable[[Scores], Values] | None = None
+    """Where what a candidate is worth hangs on its prompt alone, and not on which of the others are
+    drawn: the choice among any of them is then the one of the highest value. None for rules whose
+    candidates play each other."""
+
+
+def highest(values: Values) -> Choice:
+    """The best has it; several of the same highest value share it equally."""
+    top = values == values.max(axis=-1, keepdims=True)
+    return top / top.sum(axis=-1, keepdims=True)
+
+
+def by_value(about: str, values: Callable[[Scores], Values]) -> Rule:
+    """The rule that picks the highest of values."""
+    return Rule(about, lambda scores, _: highest(values(scores)), values)
