@@ -1,40 +1,29 @@
 """`rbs eval MODEL SUITE`: a model on a benchmark, every figure beside its controls."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from rbs_jax.data.template import Form
-from rbs_jax.data.tokens import load_tokens
 from rbs_jax.errors import UserError
 from rbs_jax.eval.analysis import analysis
-from rbs_jax.eval.beside import beside_controls, judge_all
-from rbs_jax.eval.controls import (
-    language_model_of,
-    likelihoods,
-    random_heads,
-    tokens_for,
-    without_model,
-)
-from rbs_jax.eval.portions import in_portions
 from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
+from rbs_jax.eval.scored import score_beside_controls
+from rbs_jax.files import json_text
 from rbs_jax.hosts.together import first_says, refuse_unlike
-from rbs_jax.score.likelihood import Likelihood
 from rbs_jax.score.scorer import Scorer
-from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.storage import exists
+from rbs_jax.suites.beside import beside_controls, judge_all
 from rbs_jax.suites.figures import interval_of, mean, resampled
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.rewardbench_files import LAYOUTS
 from rbs_jax.suites.suite import Judged, unit_of
 from rbs_jax.suites.table import SUITES
-from rbs_jax.train.models import LoadedModel, find_model, load_model
+from rbs_jax.train.models import LoadedModel
 from rbs_jax.train.watch import Measured, Watch
 
 
@@ -70,44 +59,25 @@ def evaluate(
     first_says(lambda: refuse_other_result(out))
     items = read_items(suite, data)
     first_says(lambda: refuse_unwritable_folder(out))
-    found = find_model(model)
-    template = found.experiment.template.chosen(form, close)
-    tokens = load_tokens(found.folder)
-    language = language_model_of(found, language_model)
-    language_tokens = None if language is None else tokens_for(language, tokens, template)
-    mesh = mesh_for_scoring(found.experiment.mesh)
-    with jax.set_mesh(mesh):
-        loaded = load_model(found, mesh)
-        scored = in_portions(items, "rewards", Scorer(loaded, mesh, template).scored)
-        ours = [own.rewards.astype(float) for own in scored]
-        del loaded  # two models at once may not fit
-        features = [own.features for own in scored]
-        heads = random_heads(found, tokens, mesh, template, items, features)
-        controls = without_model(items)
-        if language is not None:
-            other = load_model(language, mesh)._replace(tokens=language_tokens or tokens)
-            controls |= likelihoods(Likelihood(other, mesh, template), items)
-    judged, each_head = judge_all(SUITES[suite], items, {"model": ours} | controls, heads.scores)
+    scored = score_beside_controls(items, out, model, language_model, form, close)
+    ours, about = scored.ours, scored.about
+    named = {"model": ours} | scored.controls
+    judged, each_head = judge_all(SUITES[suite], items, named, scored.heads)
     own = judged.pop("model")
     result = {
         "suite": suite,
-        "model": str(found),
         "data": data,
         "items": digest(items),
-        "template": dataclasses.asdict(template),
-        "max_length": found.experiment.model.max_positions,
-        "dtype": found.experiment.model.dtype,
-        "random_heads_on": heads.trunk,
-        "language_model": None if language is None else str(language),
-        "unscored": int(sum(np.isnan(scores).sum() for scores in ours)),
+        **about,
         **beside_controls(SUITES[suite], items, own, judged, each_head),
         **analysis(items, ours),
     }
     others = {}
     if suite in LAYOUTS:
-        about = {"chat_template": template.form, "max_length": result["max_length"]}
-        name = str(found).rpartition("/")[2]
-        others = LAYOUTS[suite](name, items, ours, own, about)
+        how = {"chat_template": about["template"]["form"], "max_length": about["max_length"]}
+        name = about["model"].rpartition("/")[2]
+        files = LAYOUTS[suite](name, items, ours, own, how)
+        others = {file: json_text(dict(fields)) for file, fields in files.items()}
     write_result(out, result, lines(items, ours, own), others)
     return result
 

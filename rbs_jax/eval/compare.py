@@ -1,9 +1,9 @@
 """Results side by side: what two models do differently on the same items."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ OF_A_BENCHMARK = (
     *("data", "template", "max_length", "dtype", "random_heads_on", "language_model"),
 )
 """What the page reads of a result."""
+WRITERS = "rbs eval, rbs bon, rbs combine, rbs train"
 
 
 class Result(NamedTuple):
@@ -31,6 +32,13 @@ class Result(NamedTuple):
     """The lines of scores.jsonl; none of a heldout result."""
 
 
+class Picked(NamedTuple):
+    """What `rbs bon` or `rbs combine` wrote to a folder."""
+
+    name: str
+    fields: dict[str, Any]
+
+
 class Run(NamedTuple):
     """What `rbs train` wrote to a folder."""
 
@@ -39,33 +47,60 @@ class Run(NamedTuple):
     metrics: list[dict[str, Any]]
 
 
-def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Run]]:
+def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Picked], list[Run]]:
     """The results and runs that folders hold.
 
     Raises:
       UserError: a folder holds neither, or a file is broken.
     """
-    results, runs = [], []
+    results, picked, runs = [], [], []
     for folder in folders:
         metrics = _lines(f"{folder}/metrics.jsonl")
         text = read_text(f"{folder}/{RESULT}")
         if text is None and not metrics:
-            said = "no such file; give folders that rbs eval or rbs train wrote"
+            said = f"no such file; give folders that {WRITERS} wrote"
             raise UserError(f"{folder}/{RESULT}: {said}")
         fields = {} if text is None else _object(text, f"{folder}/{RESULT}")
         if "suite" in fields:
-            results.append(_result(folder, fields))
+            results.append((folder, _result(folder, fields)))
+        elif "rm" in fields:
+            picked.append((folder, Picked(str(fields["model"]), fields)))
         elif "checkpoint" in fields or metrics:
             runs.append(Run(folder, fields, metrics))
         else:
-            raise UserError(f"{folder}/{RESULT}: neither of rbs eval nor of rbs train")
-    named = [(result.fields["suite"], result.name) for result in results]
-    places = [folder for folder in folders if folder not in {run.name for run in runs}]
-    several = [named.count(name) > 1 for name in named]
+            raise UserError(f"{folder}/{RESULT}: of none of {WRITERS}")
+    return (
+        _told_apart(results, lambda result: (result.fields["suite"], result.name)),
+        _told_apart(picked, lambda each: (each.fields["candidates"], each.name)),
+        runs,
+    )
+
+
+def result_of_picking(folder: str) -> dict[str, Any]:
+    """What `rbs bon` wrote.
+
+    Raises:
+      UserError: it did not.
+    """
+    text = read_text(f"{folder}/{RESULT}")
+    fields = {} if text is None else _object(text, f"{folder}/{RESULT}")
+    if "rm" not in fields:
+        raise UserError(f"{folder}/{RESULT}: no result of rbs bon")
+    return fields
+
+
+Named = TypeVar("Named", Result, Picked)
+
+
+def _told_apart(
+    placed: Sequence[tuple[str, Named]], by: Callable[[Named], tuple[str, str]]
+) -> list[Named]:
+    """A name that several have gets its folder beside it."""
+    named = [by(each) for _, each in placed]
     return [
-        result._replace(name=f"{result.name} ({place})") if is_one_of_several else result
-        for result, place, is_one_of_several in zip(results, places, several, strict=True)
-    ], runs
+        each._replace(name=f"{each.name} ({folder})") if named.count(by(each)) > 1 else each
+        for folder, each in placed
+    ]
 
 
 def _result(folder: str, fields: dict[str, Any]) -> Result:

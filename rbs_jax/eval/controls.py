@@ -2,21 +2,22 @@
 
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rbs_jax.data.template import Template, TemplateConfig
+from rbs_jax.data.template import Prompt, Template, TemplateConfig
 from rbs_jax.data.tokens import Tokens, load_tokens
 from rbs_jax.data.words import share_in, words_of
 from rbs_jax.errors import UserError
-from rbs_jax.eval.portions import in_portions
+from rbs_jax.eval.portions import Ask, Kept, in_portions
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.language import LanguageModel
 from rbs_jax.model.reward import RewardModel
-from rbs_jax.score.likelihood import Likelihood
+from rbs_jax.score.files import deciding
+from rbs_jax.score.likelihood import Likelihood, LogProb
 from rbs_jax.score.scorer import Scorer
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import unit_of
@@ -54,6 +55,25 @@ class Heads(NamedTuple):
     """What they stand on."""
 
 
+def asked(scorer: Scorer, heads: Sequence[np.ndarray], reward: bool = True) -> Ask:
+    """Asks for the rewards by a model's own head, unless told not to, and by others, of each item.
+
+    A response without a reward has None by each.
+    """
+
+    def ask(
+        prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], names: Sequence[str]
+    ) -> list[Any]:
+        answers = []
+        for own in scorer.scored(prompts, responses, names):
+            rows = [own.rewards] if reward else []
+            rows += [own.features @ head_D for head_D in heads]
+            answers.append([[None if np.isnan(x) else float(x) for x in row] for row in rows])
+        return answers
+
+    return ask
+
+
 def random_heads(
     found: Found,
     tokens: Tokens,
@@ -61,6 +81,8 @@ def random_heads(
     template: TemplateConfig,
     items: Sequence[Item],
     own: Sequence[np.ndarray],
+    heads: Sequence[np.ndarray],
+    out: str,
 ) -> Heads:
     """Rewards by random heads on what the run started from, which is encoded once for all.
 
@@ -73,9 +95,11 @@ def random_heads(
       mesh: where to compute.
       template: how texts are made.
       items: what is scored.
-      own: the model's own features of them.
+      own: of each item the rewards by these heads on the model's own trunk [heads, responses].
+      heads: each [D].
+      out: folder of the results.
     """
-    trunk, features, experiment = str(found), own, found.experiment
+    trunk, scores, experiment = str(found), own, found.experiment
     if found.step is not None or experiment.model.init is not None:
         try:
             start = LoadedModel(start_model(experiment, mesh), experiment, tokens)
@@ -83,16 +107,18 @@ def random_heads(
             print(f"rbs: random heads stand on {trunk}: model.init: {error}", file=sys.stderr)
             trunk = f"{trunk}, since model.init is gone: {error}"
         else:
-            features = in_portions(items, "random heads", Scorer(start, mesh, template).features)
             trunk = experiment.model.init or f"{found.folder}@init"
-    heads = [_head(experiment.seed + n, experiment.model) for n in range(HEADS)]
-    return Heads([[x_SD @ head_D for x_SD in features] for head_D in heads], trunk)
+            kept = Kept(out, deciding(trunk, start, template) + str(experiment.seed))
+            ask = asked(Scorer(start, mesh, template), heads, reward=False)
+            answers = in_portions(items, "random heads", ask, kept)
+            scores = [np.array(of_item, float) for of_item in answers]
+    return Heads([[of_item[n] for of_item in scores] for n in range(len(heads))], trunk)
 
 
-def _head(seed: int, config: TransformerConfig) -> np.ndarray:
+def head(seed: int, config: TransformerConfig) -> np.ndarray:
     """The head that a fresh model of this seed has, without its trunk, [D]."""
-    head = jax.jit(lambda: RewardModel(jax.random.key(seed), config).head[...])()
-    return np.asarray(jax.sharding.reshard(head, jax.sharding.PartitionSpec()))
+    drawn = jax.jit(lambda: RewardModel(jax.random.key(seed), config).head[...])()
+    return np.asarray(jax.sharding.reshard(drawn, jax.sharding.PartitionSpec()))
 
 
 def language_model_of(found: Found, named: str | None) -> Found | None:
@@ -133,18 +159,28 @@ def tokens_for(language: Found, tokens: Tokens, template: TemplateConfig) -> Tok
     return own
 
 
-def likelihoods(language: Likelihood, items: Sequence[Item]) -> dict[str, Scores]:
+def likelihoods(language: Likelihood, items: Sequence[Item], kept: Kept) -> dict[str, Scores]:
     """Log-probabilities of responses given their prompts [nats], by the control's name.
 
     Summed over a response's tokens, their mean, and the sum less that without the prompt.
     """
-    found = in_portions(items, "log-likelihoods", language.score)
+
+    def ask(
+        prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], names: Sequence[str]
+    ) -> list[Any]:
+        found = language.score(prompts, responses, names)
+        return [[None if p is None else list(p) for p in own] for own in found]
+
+    found = in_portions(items, "log-likelihoods", ask, kept)
     kinds = {
         "log_likelihood": lambda p: p.total,
         "log_likelihood_mean": lambda p: p.total / p.tokens,
         "log_likelihood_minus_unconditional": lambda p: p.total - p.unconditional,
     }
     return {
-        name: [np.array([np.nan if p is None else value(p) for p in own], float) for own in found]
+        name: [
+            np.array([np.nan if p is None else value(LogProb(*p)) for p in own], float)
+            for own in found
+        ]
         for name, value in kinds.items()
     }

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: result.json, and the scores of every item beside it."""
+"""The folder of a result: result.json, and the scores of every item beside it."""
 
 import json
 import tempfile
@@ -18,8 +18,12 @@ LAYOUTS = tuple(f"{name}{kind}" for name in ("eval-set", "pref-sets") for kind i
 """Folders of RewardBench's own files."""
 
 
-def refuse_other_result(out: str) -> None:
-    """A result of an evaluation may be written anew, anything else not.
+def refuse_other_result(out: str, kind: str = "suite") -> None:
+    """A result of the same command may be written anew, anything else not.
+
+    Args:
+      out: the folder, a path or URL.
+      kind: a field that only this command's results have.
 
     Raises:
       UserError: `out` holds a run, or a result of another kind.
@@ -29,11 +33,11 @@ def refuse_other_result(out: str) -> None:
     path = f"{out}/{RESULT}"
     try:
         text = read_text(path)
-        there = {"suite": None} if text is None else json.loads(text)
+        there = {kind: None} if text is None else json.loads(text)
     except ValueError:  # not JSON, nor then a result of ours
         there = None
-    if not isinstance(there, dict) or "suite" not in there:
-        raise UserError(f"{path}: is no result of an evaluation; give another --out")
+    if not isinstance(there, dict) or kind not in there:
+        raise UserError(f"{path}: is no result of this command; give another --out")
 
 
 def refuse_unwritable_folder(out: str) -> None:
@@ -56,7 +60,7 @@ def write_result(
     out: str,
     result: Mapping[str, Any],
     items: Iterable[Mapping[str, Any]] | None = None,
-    others: Mapping[str, Mapping[str, Any]] | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> None:
     """Write what process 0 has found, result.json last; other processes write nothing.
 
@@ -64,7 +68,7 @@ def write_result(
       out: the folder, a path or URL.
       result: what result.json holds.
       items: the lines of scores.jsonl; None for none.
-      others: more JSON files, by name.
+      others: the texts of more files, by name.
 
     Raises:
       UserError: a file cannot be written.
@@ -73,7 +77,7 @@ def write_result(
         return
     for stale in (SCORES, *LAYOUTS):  # of another suite or model
         remove(f"{out}/{stale}")
-    texts = {name: json_text(dict(value)) for name, value in (others or {}).items()}
+    texts = dict(others or {})
     if items is not None:
         texts[SCORES] = "".join(json.dumps(item) + "\n" for item in items)
     texts[RESULT] = json_text(dict(result))

@@ -25,7 +25,7 @@ from rbs_jax.score.scorer import Scorer
 from rbs_jax.sharding import mesh_for_scoring
 from rbs_jax.storage import exists
 from rbs_jax.train.checksum import checksum
-from rbs_jax.train.models import Found, LoadedModel, find_model, load_model
+from rbs_jax.train.models import LoadedModel, find_model, load_model
 
 LINES = 1024
 """Lines read, scored and written together: a stop loses no more, and on benchmarks of pairs and
@@ -65,7 +65,7 @@ def score_file(
     mesh = mesh_for_scoring(found.experiment.mesh)
     with jax.set_mesh(mesh):
         loaded = load_model(found, mesh)
-        said = _deciding(found, loaded, template)
+        said = deciding(str(found), loaded, template)
     scorer = Scorer(loaded, mesh, template)
     with begun(out) as parts:
         return _score_lines(scorer, file, said, parts)
@@ -78,11 +78,17 @@ def _refuse(file: str, out: str) -> None:
         raise UserError(f"{out}: is a folder; give a file to write with --out")
 
 
-def _deciding(found: Found, loaded: LoadedModel, template: TemplateConfig) -> str:
-    """What decides the score of a text, beside the text."""
+def deciding(model: str, loaded: LoadedModel, template: TemplateConfig) -> str:
+    """What decides the score of a text, beside the text.
+
+    Args:
+      model: its name.
+      loaded: it.
+      template: how texts are made.
+    """
     tokens, config = loaded.tokens, loaded.experiment.model
     decides = {
-        "model": str(found),
+        "model": model,
         "checksum": checksum(loaded.model),
         "config": dataclasses.asdict(config),
         "template": dataclasses.asdict(template),

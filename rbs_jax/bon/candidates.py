@@ -1,0 +1,170 @@
+"""Lines of prompts with their candidates, and what a line says of them beside their texts."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from rbs_jax.data.answers import prompt_of, responses_of
+from rbs_jax.data.sources import Record, checked_text
+from rbs_jax.errors import UserError
+from rbs_jax.suites.items import Item, id_of
+from rbs_jax.suites.suite import unit_of
+
+PerCandidate = Float[np.ndarray, " K"]
+
+
+class Known(NamedTuple):
+    """What is known of a prompt's K candidates beside their texts; None for what is not."""
+
+    correct: PerCandidate | None = None
+    """1 for right, 0 for wrong; a share where several things are asked for."""
+    answers: list[str | None] | None = None
+    """The final answer of each, the same string for the same answer; None for none."""
+    gold: PerCandidate | None = None
+    """What is wanted and a reward only stands for: a better judge's score, in its unit."""
+    logprob: PerCandidate | None = None
+    """Mean log-probability of its tokens under the model that drew it [nats]."""
+    source: list[str] | None = None
+    """Where each comes from, such as the model that drew it."""
+    weight: int = 1
+    """How often the prompt counts in a mean over prompts."""
+
+
+def candidates_of(records: Sequence[Record]) -> tuple[list[Item], list[Known]]:
+    """Prompts with their responses, and what lines of {"prompt", "responses", ...} know of them.
+
+    "correct", "answers", "gold", "logprob" and "source" are lists of one value a response, each
+    absent or null if it is not known. "id" names the prompt in messages.
+
+    Raises:
+      UserError: a line lacks a field, or has one of another kind or length, naming it.
+    """
+    items = [
+        Item(id_of(record), "all", prompt_of(record), responses_of(record), 0) for record in records
+    ]
+    known = [
+        _known(record, len(item.responses)) for record, item in zip(records, items, strict=True)
+    ]
+    return items, known
+
+
+def _known(record: Record, count: int) -> Known:
+    return Known(
+        _numbers(record, "correct", count, _share),
+        _list(record, "answers", count, _answer),
+        _numbers(record, "gold", count, _number),
+        _numbers(record, "logprob", count, _number),
+        _list(record, "source", count, checked_text),
+    )
+
+
+def _list(
+    record: Record, field: str, count: int, checked: Callable[[object, str], Any]
+) -> list[Any] | None:
+    values = record.fields.get(field)
+    if values is None:
+        return None
+    where = f"{record.where}: field {field!r}"
+    if not isinstance(values, list) or len(values) != count:
+        said = f"has {len(values)}" if isinstance(values, list) else f"is {type(values).__name__}"
+        raise UserError(f"{where} must be a list of {count} values, one a response; it {said}")
+    return [checked(value, f"{where}[{at}]") for at, value in enumerate(values)]
+
+
+def _numbers(
+    record: Record, field: str, count: int, checked: Callable[[object, str], float]
+) -> PerCandidate | None:
+    values = _list(record, field, count, checked)
+    return None if values is None else np.array(values, float)
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{what} is {value!r}, not a finite number")
+    return float(value)
+
+
+def _share(value: object, what: str) -> float:
+    if isinstance(value, bool):
+        return float(value)
+    share = _number(value, what)
+    if not 0 <= share <= 1:
+        raise UserError(f"{what} is {value!r}, neither true, false nor a share from 0 to 1")
+    return share
+
+
+def _answer(value: object, what: str) -> str | None:
+    return None if value is None else checked_text(value, what).strip()
+
+
+class Pool(NamedTuple):
+    """A prompt's K candidates as numbers: all that figures of picking among them hang on."""
+
+    id: str
+    prompt: str
+    """A digest of it: the pools of one prompt are drawn together by a bootstrap."""
+    scores: Float[np.ndarray, "M K"]
+    """Rewards by M models, -inf for a candidate that has none."""
+    controls: Mapping[str, PerCandidate]
+    """Scores to compare with, by name."""
+    heads: Sequence[Float[np.ndarray, "M K"]]
+    """Rewards by random heads in the place of the models' own."""
+    known: Known
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are."""
+        return self.scores.shape[1]
+
+    def only(self, places: Sequence[int]) -> "Pool":
+        """The pool of some of its candidates."""
+        at = list(places)
+        known = self.known
+        return self._replace(
+            scores=self.scores[:, at],
+            controls={name: own[at] for name, own in self.controls.items()},
+            heads=[own[:, at] for own in self.heads],
+            known=Known(
+                None if known.correct is None else known.correct[at],
+                None if known.answers is None else [known.answers[k] for k in at],
+                None if known.gold is None else known.gold[at],
+                None if known.logprob is None else known.logprob[at],
+                None if known.source is None else [known.source[k] for k in at],
+                known.weight,
+            ),
+        )
+
+
+def digest_of(item: Item) -> str:
+    """Of its prompt alone: 16 hexadecimal digits."""
+    return hashlib.sha256(unit_of(item.prompt).encode()).hexdigest()[:16]
+
+
+def pools_of(
+    items: Sequence[Item],
+    known: Sequence[Known],
+    scores: Sequence[np.ndarray],
+    controls: Mapping[str, Sequence[np.ndarray]],
+    heads: Sequence[Sequence[np.ndarray]],
+) -> list[Pool]:
+    """One model's pools, each list in the order of the items; a score that is NaN is none."""
+    return [
+        Pool(
+            item.id,
+            digest_of(item),
+            lost(scores[at])[None],
+            {name: lost(own[at]) for name, own in controls.items()},
+            [lost(own[at])[None] for own in heads],
+            known[at],
+        )
+        for at, item in enumerate(items)
+    ]
+
+
+def lost(scores: np.ndarray) -> np.ndarray:
+    """A candidate without a score stands below all others."""
+    return np.where(np.isnan(scores), -np.inf, scores.astype(float))

@@ -1,0 +1,213 @@
+"""All figures of picking among candidates, from the candidates' numbers alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rbs_jax.bon.candidates import PerCandidate, Pool
+from rbs_jax.bon.curves import (
+    Curve,
+    Pick,
+    Worth,
+    by_chance,
+    by_majority,
+    by_rule,
+    by_value,
+    by_weighted_majority,
+    curve,
+    sizes,
+)
+from rbs_jax.bon.overoptimised import kl_upper_bound, laws
+from rbs_jax.choose.rule import Rule
+from rbs_jax.suites.beside import CHANCE, HEAD, Beside, averaged
+from rbs_jax.suites.figures import Group, Groups, interval_of, resampled
+
+RM, ORACLE, LOGP = "rm", "oracle", "logp"
+VOTES: Mapping[str, Pick] = {"majority": by_majority, "weighted_majority": by_weighted_majority}
+
+
+def figures(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
+    """Every curve over n, whatever the candidates let be known; None for what they do not.
+
+    Returns:
+      "n", and lists beside it: "prompts" that have so many candidates, "kl_upper_bound" [nats],
+      "rm" (the rule's picks by the model's scores) with "rm_ci95" and "rm_error", "above_random"
+      with its ci95, "inside_controls", "oracle", "random", "logp", "majority" and
+      "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`_maps`);
+      "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
+      all of them. What is right or wrong counts by its share of 1, intervals are 95% over prompts,
+      an error is the standard error of having drawn some subsets instead of all.
+    """
+    ns = sizes(pools)
+    found = {
+        "prompts_in_all": len(pools),
+        "mixed": _mixed(pools),
+        "n": ns,
+        "prompts": [sum(pool.size >= n for pool in pools) for n in ns],
+        "kl_upper_bound": [kl_upper_bound(n) for n in ns],
+        **_right(pools, ns, rule),
+        "overoptimisation": _overoptimisation(pools, ns, rule),
+    }
+    apart = by_source(pools)
+    if len(apart) > 1:
+        found["by_source"] = {name: figures(own, rule) for name, own in apart.items()}
+        found["within_sources"] = figures([p for own in apart.values() for p in own], rule)
+    return found
+
+
+def by_source(pools: Sequence[Pool]) -> dict[str, list[Pool]]:
+    """The candidates of each source alone; none if it is not known where they come from."""
+    found: dict[str, list[Pool]] = {}
+    for pool in pools:
+        for source in dict.fromkeys(pool.known.source or []):
+            places = [at for at, own in enumerate(pool.known.source or []) if own == source]
+            alone = pool.only(places)
+            found.setdefault(source, []).append(
+                alone._replace(known=alone.known._replace(source=None))
+            )
+    return found
+
+
+def _mixed(pools: Sequence[Pool]) -> int | None:
+    """How many prompts have candidates of which one is better than another: only they count."""
+    known = [pool.known.correct for pool in pools]
+    if any(own is None for own in known):
+        return None
+    return sum(own is not None and len(np.unique(own)) > 1 for own in known)
+
+
+def _all_know(pools: Sequence[Pool], field: str) -> bool:
+    return bool(pools) and all(getattr(pool.known, field) is not None for pool in pools)
+
+
+def _by_head(at: int, pool: Pool) -> np.ndarray:
+    return pool.heads[at]
+
+
+def _by_control(name: str, pool: Pool) -> PerCandidate:
+    return pool.controls[name]
+
+
+def _of(field: str) -> Worth:
+    return lambda pool: getattr(pool.known, field)
+
+
+def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, Any]:
+    names = (RM, "rm_ci95", "rm_error", "above_random", "above_random_ci95", "inside_controls")
+    if not _all_know(pools, "correct"):
+        absent = (*names, ORACLE, "random", LOGP, "controls", "random_heads", "map")
+        votes = [f"{vote}{end}" for vote in VOTES for end in ("", "_error")]
+        return dict.fromkeys((*absent, *votes))
+    curves = _curves(pools, ns, rule)
+    heads = [
+        curve(pools, ns, by_rule(rule, partial(_by_head, at)), _of("correct")).groups
+        for at in range(len(pools[0].heads))
+    ]
+    ours = curves.pop(RM)
+    controls = {name: own.groups for name, own in curves.items() if _is_control(name)}
+    beside = Beside(ours.groups, controls | {HEAD: averaged(heads)}, heads)
+    each = [beside.figure({str(n): 1.0}) for n in ns]
+    above = [beside.above(CHANCE, {str(n): 1.0}) for n in ns]
+    own = ([e["accuracy"] for e in each], [e["ci95"] for e in each], ours.errors)
+    apart = ([a["difference"] for a in above], [a["ci95"] for a in above])
+    inside = [e["inside_controls"] for e in each]
+    found: dict[str, Any] = dict(zip(names, (*own, *apart, inside), strict=True))
+    found |= {ORACLE: _means(curves[ORACLE].groups), "random": _means(controls[CHANCE])}
+    found[LOGP] = _means(controls[LOGP]) if LOGP in controls else None
+    for vote in VOTES:
+        voted = curves.get(vote)
+        found[vote] = None if voted is None else _means(voted.groups)
+        found[f"{vote}_error"] = None if voted is None else voted.errors
+    shown = {name: _means(own) for name, own in controls.items() if name != CHANCE}
+    found["controls"] = shown | {HEAD: [e["controls"][HEAD] for e in each]}
+    found["random_heads"] = [_means(head) for head in heads]
+    of_all = {RM: ours.groups, "random": controls[CHANCE]} | {
+        name: own.groups for name, own in curves.items() if name != CHANCE
+    }
+    return found | {"map": {name: _maps(own) for name, own in of_all.items()}}
+
+
+def _is_control(name: str) -> bool:
+    return name not in (RM, ORACLE, *VOTES)
+
+
+def _curves(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, Curve]:
+    picks: dict[str, Pick] = {
+        RM: by_rule(rule, lambda pool: pool.scores),
+        ORACLE: by_value(_of("correct")),
+        CHANCE: by_chance,
+    }
+    for name in pools[0].controls:
+        picks[name] = by_value(partial(_by_control, name))
+    if _all_know(pools, "logprob"):
+        picks[LOGP] = by_value(_of("logprob"))
+    if _all_know(pools, "answers"):
+        picks |= VOTES
+    return {name: curve(pools, ns, pick, _of("correct")) for name, pick in picks.items()}
+
+
+def _means(groups: Groups) -> list[float]:
+    return [float(group.values.mean()) for group in groups.values()]
+
+
+def _maps(groups: Groups) -> dict[str, Any]:
+    """The best point of a curve (the paper's MAP), and one whose n was chosen on other prompts.
+
+    The best of a curve is chosen on what it is measured on, so it is too high, the more so the
+    more the curve is noise. For the other, prompts are halved by their digest, and what is best
+    on one half is measured on the other, both ways: "elsewhere", its "elsewhere_ci95" over
+    prompts, and "elsewhere_n" of both halves. None where a half has no prompt.
+    """
+    means = _means(groups)
+    names = list(groups)
+    best = int(np.argmax(means))
+    found = {"value": means[best], "n": int(names[best])}
+    chosen, values = [], []
+    units: list[str] = []
+    for side in (0, 1):
+        other = {name: _half(group, 1 - side) for name, group in groups.items()}
+        other = {name: group for name, group in other.items() if len(group.values)}
+        name = max(other, key=lambda name: float(other[name].values.mean()), default=None)
+        own = None if name is None else _half(groups[name], side)
+        if name is None or own is None or not len(own.values):
+            return found | dict.fromkeys(("elsewhere", "elsewhere_ci95", "elsewhere_n"))
+        chosen.append(int(name))
+        values.append(own.values)
+        units += own.units
+    both = {"": Group(np.concatenate(values), units)}
+    return found | {
+        "elsewhere": float(both[""].values.mean()),
+        "elsewhere_ci95": interval_of(both, resampled(both), {"": 1.0}),
+        "elsewhere_n": chosen,
+    }
+
+
+def _half(group: Group, side: int) -> Group:
+    at = [place for place, unit in enumerate(group.units) if int(unit, 16) % 2 == side]
+    return Group(group.values[at], [group.units[place] for place in at])
+
+
+def _overoptimisation(
+    pools: Sequence[Pool], ns: Sequence[int], rule: Rule
+) -> dict[str, Any] | None:
+    """Gold and proxy along n, each with its interval, and the laws that fit the gold's gain."""
+    if not _all_know(pools, "gold") or not ns:
+        return None
+    pick = by_rule(rule, lambda pool: pool.scores)
+    kinds: dict[str, tuple[Pick, Callable[[Pool], np.ndarray]]] = {
+        "gold": (pick, _of("gold")),
+        "gold_oracle": (by_value(_of("gold")), _of("gold")),
+    }
+    if all(len(pool.scores) == 1 and np.isfinite(pool.scores).all() for pool in pools):
+        kinds["proxy"] = (pick, lambda pool: pool.scores[0])
+    found: dict[str, Any] = {"proxy": None}
+    for name, (own, worth) in kinds.items():
+        groups = curve(pools, ns, own, worth).groups
+        draws = resampled(groups)
+        found[name] = _means(groups)
+        found[f"{name}_ci95"] = [interval_of(groups, draws, {str(n): 1.0}) for n in ns]
+        if name == "gold":
+            found["laws"] = laws(ns, groups)
+    return found

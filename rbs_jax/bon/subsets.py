@@ -1,0 +1,69 @@
+"""The best of n among K candidates, over all subsets of n: in closed form, or over drawn ones."""
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+SUBSETS = 64
+"""About so many are drawn where there is no closed form; all of them where there are no more."""
+
+Picks = Float[np.ndarray, "R S K"]
+"""The chance of each candidate to be picked: in R draws of each of S subsets that are all there
+are, or of R drawn subsets (S = 1)."""
+
+
+def best(scores: Float[np.ndarray, " K"], n: int) -> Picks:
+    """How likely each candidate has the highest score of n, drawn without replacement; exact.
+
+    A group of equal scores, of which c candidates are not above and b are below, holds the highest
+    of n with chance (C(c, n) - C(b, n)) / C(K, n), shared equally inside it. Without ties this is
+    C(i - 1, n - 1) / C(K, n) for the i-th lowest, as in the estimator of arXiv:2112.09332 that
+    arXiv:2210.10760 uses.
+
+    Args:
+      scores: -inf for a candidate without one.
+      n: from 1 to K.
+    """
+    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    upto, i = np.cumsum(sizes), np.arange(n)
+    # C(c, n) / C(K, n) factor by factor, since binomials overflow.
+    share = np.prod(np.maximum(upto[:, None] - i, 0) / (len(scores) - i), axis=1)
+    return (np.diff(share, prepend=0.0) / sizes)[group][None, None]
+
+
+def drawn(
+    count: int,
+    n: int,
+    choose: Callable[[Int[np.ndarray, "B n"], np.random.Generator], Float[np.ndarray, "B n"]],
+    seed: int,
+) -> Picks:
+    """What a rule without a closed form picks from subsets of n of `count` candidates.
+
+    Args:
+      count: K.
+      n: from 1 to K.
+      choose: the chance of each place of every subset to be picked.
+      seed: of the draws, of which the same ones are made for every rule and model.
+    """
+    chance = np.random.default_rng([seed, n])
+    if (all_of := math.comb(count, n)) <= SUBSETS:
+        once = np.array(list(combinations(range(count), n)))
+        places = np.tile(once, (max(2, SUBSETS // all_of), 1, 1))
+    else:
+        places = chance.permuted(np.tile(np.arange(count), (SUBSETS, 1)), axis=1)[:, None, :n]
+    picks = np.zeros((*places.shape[:2], count))
+    own = choose(places.reshape(-1, n), chance).reshape(places.shape)
+    np.put_along_axis(picks, places, own, axis=2)
+    return picks
+
+
+def error(worth: Float[np.ndarray, "R S"]) -> float:
+    """The standard error of a mean over draws that comes from drawing.
+
+    Nothing hangs on which subsets were drawn where all of them were, only on what the rule drew.
+    """
+    draws, all_of = worth.shape
+    return 0.0 if draws == 1 else math.sqrt(worth.var(axis=0, ddof=1).mean() / (draws * all_of))

@@ -1,0 +1,123 @@
+"""`rbs bon MODEL FILE`: what it is worth to pick the best of N candidates by a reward."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rbs_jax.bon.candidates import Known, Pool, candidates_of, pools_of
+from rbs_jax.bon.figures import figures
+from rbs_jax.bon.lines import chosen, line_of
+from rbs_jax.checkers.checked import check_all
+from rbs_jax.choose.table import RULES
+from rbs_jax.data.sources import Record, read_jsonl
+from rbs_jax.data.template import Form
+from rbs_jax.errors import UserError
+from rbs_jax.eval.benchmark import digest
+from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
+from rbs_jax.eval.scored import score_beside_controls
+from rbs_jax.hosts.together import first_says, refuse_unlike
+from rbs_jax.sample.sampling import SampleConfig, sample
+from rbs_jax.suites.items import Item
+
+ARGMAX = "mean"
+"""Of one model."""
+
+
+def best_of_n(
+    model: str,
+    file: str,
+    out: str,
+    checker: str | None = None,
+    server: str | None = None,
+    sampling: SampleConfig = SampleConfig(),
+    language_model: str | None = None,
+    form: Form | None = None,
+    close: bool | None = None,
+) -> dict[str, Any]:
+    """Score the candidates of every prompt and measure what picking by the scores is worth.
+
+    Writes OUT/result.json, which it returns; scores.jsonl, all numbers of every candidate, for
+    `rbs combine`; best.jsonl, the response of the highest score to each prompt; and with a server
+    candidates.jsonl, what it answered. Of several processes each reads the file, all score it
+    together, and process 0 writes.
+
+    Args:
+      model: a MODEL.
+      file: lines of {"prompt", "responses", ...}, by path or URL; with a server of {"prompt", ...}.
+      out: folder for the results, a path or URL.
+      checker: what decides whether a response is right: a name in CHECKERS, or module:function.
+        None for the lines' "correct", if they have it.
+      server: the URL of a server to draw candidates from.
+      sampling: how to draw them.
+      language_model: a MODEL whose likelihoods are a control; None for the one that the model
+        started from, if it was one.
+      form: how prompt and response become one text; None as in training.
+      close: whether what ends the response's turn is part of it; None as in training.
+
+    Raises:
+      UserError: no such model or file, a line that is not as it should be, a server that does not
+        answer, or `out` holds something else.
+    """
+    first_says(lambda: refuse_other_result(out, "rm"))
+    first_says(lambda: refuse_unwritable_folder(out))
+    records = _read(file)
+    if server is not None:
+        drawn = f"{out}/candidates.jsonl"
+        sample(records, drawn, server, sampling)
+        records = _read(drawn)
+    items, known = candidates_of(records)
+    if checker is not None:
+        known = _checked(checker, records, items, known)
+    scored = score_beside_controls(items, out, model, language_model, form, close)
+    pools = pools_of(items, known, scored.ours, scored.controls, scored.heads)
+    result = {
+        "file": file,
+        "candidates": digest(items),
+        "checker": checker,
+        "responses": sum(len(item.responses) for item in items),
+        **scored.about,
+        **figures(pools, RULES[ARGMAX]),
+    }
+    lines = [json.dumps(line) + "\n" for line in _best(items, pools)]
+    write_result(out, result, map(line_of, pools), {"best.jsonl": "".join(lines)})
+    return result
+
+
+def _read(file: str) -> list[Record]:
+    """The lines, the same in every process."""
+    records = list(read_jsonl(file))
+    if not records:
+        raise UserError(f"{file}: holds no line")
+    said = json.dumps([record.fields for record in records])
+    refuse_unlike(hashlib.sha256(said.encode()).hexdigest(), file)
+    return records
+
+
+def _checked(
+    checker: str, records: Sequence[Record], items: Sequence[Item], known: Sequence[Known]
+) -> list[Known]:
+    """What the checker says takes the place of what the lines say."""
+    responses = [item.responses for item in items]
+    verdicts = first_says(lambda: check_all(checker, records, responses))
+    return [
+        own._replace(
+            correct=np.array([right for right, _ in of_item], float),
+            answers=own.answers
+            if all(answer is None for _, answer in of_item)
+            else [answer for _, answer in of_item],
+        )
+        for own, of_item in zip(known, verdicts, strict=True)
+    ]
+
+
+def _best(items: Sequence[Item], pools: Sequence[Pool]) -> Iterator[dict[str, Any]]:
+    """A prompt none of whose candidates has a score has no line."""
+    for item, pool in zip(items, pools, strict=True):
+        at = chosen(pool) if pool.size else None
+        if at is not None:
+            score = float(pool.scores[0, at])
+            best = {"response": item.responses[at], "score": score}
+            yield {"id": item.id, "prompt": item.prompt} | best

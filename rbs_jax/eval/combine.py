@@ -1,0 +1,99 @@
+"""`rbs combine`: one choice by the scores that several models gave before, without running one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rbs_jax.bon.candidates import Pool
+from rbs_jax.bon.figures import figures
+from rbs_jax.bon.lines import line_of, pool_of
+from rbs_jax.choose.table import RULES
+from rbs_jax.data.sources import read_jsonl
+from rbs_jax.errors import UserError
+from rbs_jax.eval.compare import result_of_picking
+from rbs_jax.eval.results import SCORES, refuse_other_result, write_result
+
+KEPT = ("file", "candidates", "checker", "responses", "template", "language_model")
+"""What is the first folder's."""
+
+
+def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -> dict[str, Any]:
+    """Measure a rule on the scores that `rbs bon` kept; writes and returns OUT/result.json.
+
+    The random heads go through the same rule, each model's first with the others' first and so on;
+    all other controls, and what is known of the candidates, are the first folder's. Beside it
+    scores.jsonl has the rule's value of each candidate, where it gives one.
+
+    Args:
+      folders: of results of `rbs bon` on the same candidates, paths or URLs.
+      rule: a name in RULES.
+      out: folder for the results, a path or URL.
+      whiten: divide each model's scores, less their mean, by their standard deviation over all
+        candidates first: models of other scales would else count by their scale.
+
+    Raises:
+      UserError: a folder holds no such result, or one of other candidates.
+    """
+    refuse_other_result(out, "rm")
+    found = [result_of_picking(folder) for folder in folders]
+    for folder, fields in zip(folders, found, strict=True):
+        if fields["candidates"] != found[0]["candidates"]:
+            raise UserError(f"{folder}: is of other candidates than {folders[0]}")
+    each = [[pool_of(line) for line in read_jsonl(f"{folder}/{SCORES}")] for folder in folders]
+    if whiten:
+        each = [_whitened(pools) for pools in each]
+    pools = [_together(own) for own in zip(*each, strict=True)]
+    names = [fields["model"] for fields in found]
+    result = {
+        "model": f"{rule} of {', '.join(names)}",
+        "rule": rule,
+        "models": names,
+        "folders": list(folders),
+        "whitened": whiten,
+        **{name: found[0][name] for name in KEPT},
+        "unscored": int(sum(np.isneginf(pool.scores).any(axis=0).sum() for pool in pools)),
+        **figures(pools, RULES[rule]),
+    }
+    values = RULES[rule].values
+    lines = None
+    if values is not None:
+        lines = [
+            line_of(
+                pool._replace(
+                    scores=values(pool.scores)[None],
+                    heads=[values(own)[None] for own in pool.heads],
+                )
+            )
+            for pool in pools
+        ]
+    write_result(out, result, lines)
+    return result
+
+
+def _together(own: Sequence[Pool]) -> Pool:
+    """The pool of all models."""
+    first = own[0]
+    heads = [np.concatenate(of_head) for of_head in zip(*(p.heads for p in own), strict=True)]
+    return first._replace(scores=np.concatenate([pool.scores for pool in own]), heads=heads)
+
+
+def _whitened(pools: Sequence[Pool]) -> list[Pool]:
+    def by(scale: tuple[float, float], scores: np.ndarray) -> np.ndarray:
+        return (scores - scale[0]) / scale[1]
+
+    ours = _scale([pool.scores for pool in pools])
+    heads = [_scale(own) for own in zip(*(pool.heads for pool in pools), strict=True)]
+    return [
+        pool._replace(
+            scores=by(ours, pool.scores),
+            heads=[by(scale, own) for scale, own in zip(heads, pool.heads, strict=True)],
+        )
+        for pool in pools
+    ]
+
+
+def _scale(scores: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Mean and standard deviation of all scores that there are."""
+    there = np.concatenate([own[np.isfinite(own)] for own in scores] or [np.zeros(0)])
+    return (float(there.mean()), float(there.std()) or 1.0) if len(there) else (0.0, 1.0)

@@ -1,0 +1,139 @@
+"""Figures of a model on a benchmark, each beside the same figure of every control."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rbs_jax.suites.figures import (
+    Group,
+    Groups,
+    Means,
+    Weights,
+    are_few,
+    interval,
+    interval_of,
+    mean,
+    resampled,
+)
+from rbs_jax.suites.items import Item, Scores
+from rbs_jax.suites.suite import Judged, Suite, unit_of
+
+CHANCE, HEAD = "chance", "random_head"
+
+
+class Beside:
+    """Figures of some groups, each beside the same figure of every control's groups.
+
+    A figure is inside a control where the interval of its difference from it (the same draws of
+    prompts for both) does not lie above 0, or where one of the random heads reaches it. Of fewer
+    than FEWEST prompts there is no interval, and every figure is inside.
+    """
+
+    def __init__(
+        self, ours: Groups, controls: Mapping[str, Groups], heads: Sequence[Groups]
+    ) -> None:
+        """Draw prompts, the same for all.
+
+        Args:
+          ours: the groups to judge.
+          controls: the same groups by each control's scores, the mean of the heads among them.
+          heads: the same by each random head.
+        """
+        self._ours, self._controls, self._heads = ours, controls, heads
+        self._own = resampled(ours)
+        self._draws = {name: resampled(groups) for name, groups in controls.items()}
+
+    def figure(self, weights: Weights) -> dict[str, Any]:
+        """A weighted sum of groups' means: "accuracy", "ci95", "controls", "random_heads" and
+        "inside_controls".
+        """  # noqa: D205
+        value = mean(self._ours, weights)
+        by_head = [mean(head, weights) for head in self._heads]
+        few = are_few(self._ours, weights)
+        inside = [
+            name for name, own in self._draws.items() if few or not _above(self._own, own, weights)
+        ]
+        if value <= max(by_head) and HEAD not in inside:
+            inside.append(HEAD)
+        return {
+            "accuracy": value,
+            "ci95": interval_of(self._ours, self._own, weights),
+            "controls": {name: mean(each, weights) for name, each in self._controls.items()},
+            "random_heads": by_head,
+            "inside_controls": inside,
+        }
+
+    def above(self, name: str, weights: Weights) -> dict[str, Any]:
+        """How far a figure is above a control's: "difference", and its "ci95"."""
+        own = {group: self._own[group] - self._draws[name][group] for group in weights}
+        return {
+            "difference": mean(self._ours, weights) - mean(self._controls[name], weights),
+            "ci95": interval_of(self._ours, own, weights),
+        }
+
+
+def averaged(heads: Sequence[Groups]) -> dict[str, Group]:
+    """Groups whose values are the mean of several heads'."""
+    return {
+        name: Group(np.mean([head[name].values for head in heads], axis=0), group.units)
+        for name, group in heads[0].items()
+    }
+
+
+def judge_all(
+    suite: Suite, items: Sequence[Item], scores: Mapping[str, Scores], heads: Sequence[Scores]
+) -> tuple[dict[str, Judged], list[Judged]]:
+    """What each kind of scores is worth, the random heads' on average and each alone."""
+    judged = {name: suite.judge(items, own) for name, own in scores.items()}
+    alone = [suite.judge(items, own) for own in heads]
+    values = np.mean([each.values for each in alone], axis=0)
+    judged[HEAD] = Judged(values, averaged([each.groups for each in alone]))
+    judged[CHANCE] = suite.chance(items)
+    return judged, alone
+
+
+def beside_controls(
+    suite: Suite,
+    items: Sequence[Item],
+    ours: Judged,
+    controls: Mapping[str, Judged],
+    heads: Sequence[Judged],
+) -> dict[str, Any]:
+    """Every average and subset with its 95% interval over prompts, and its controls.
+
+    Returns:
+      "n" items, "prompts", "headline" (the name of the first average), "accuracy", "ci95",
+      "controls", "random_heads" and "inside_controls" of that; "averages" and "subsets": the
+      same for each. A suite without averages has None for all of the headline's.
+    """
+    beside = Beside(
+        ours.groups,
+        {name: each.groups for name, each in controls.items()},
+        [head.groups for head in heads],
+    )
+
+    def figure(weights: Weights) -> dict[str, Any]:
+        found = beside.figure(weights)
+        asked = {"log_likelihood": None} | found["controls"]  # where there is none to ask
+        return found | {"controls": asked}
+
+    averages = {name: figure(weights) for name, weights in suite.averages(items).items()}
+    headline = next(iter(averages), None)
+    none = dict.fromkeys(("accuracy", "ci95", "controls", "random_heads", "inside_controls"))
+    return {
+        "n": len(items),
+        "prompts": len({unit_of(item.prompt) for item in items}),
+        "headline": headline,
+        **(none if headline is None else averages[headline]),
+        "averages": averages,
+        "subsets": {
+            name: {"n": len(group.values)} | figure({name: 1.0})
+            for name, group in ours.groups.items()
+        },
+    }
+
+
+def _above(own: Means, other: Means, weights: Weights) -> bool:
+    bounds = interval({name: own[name] - other[name] for name in weights}, weights)
+    return bounds is not None and bounds[0] > 0
