@@ -1,0 +1,99 @@
+r"""Mathematical answers (GSM8K, arXiv:2110.14168; MATH, arXiv:2103.03874), by math-verify.
+
+The whole response is parsed as math-verify does by default: of "the final answer is ...", the last
+\boxed{}, "answer: ...", and the last formula or number, the first that is there. It is right where
+math-verify holds it equal to the reference: equal as sets, intervals or expressions, numbers to 6
+decimals. What takes longer than 5 seconds counts as not equal.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from rbs_jax.checkers.checker import Checker, Fields, Verdict
+from rbs_jax.errors import UserError
+
+DECIMALS = 6
+"""To which math-verify compares numbers."""
+SECONDS = 5
+"""For the one string of an answer; math-verify allows as much for each of its steps."""
+
+
+def check(fields: Fields, response: str) -> Verdict:
+    """Whether the response's answer equals the reference's.
+
+    Raises:
+      UserError: the line has no reference, or one that math-verify finds nothing in.
+    """
+    from math_verify import parse, verify
+
+    found = parse(response)
+    return Verdict(float(verify(_parsed(reference(fields)), found)), _canonical(found))
+
+
+def reference(fields: Fields) -> str:
+    r"""What math-verify is to read as the right answer.
+
+    It is the field "answer", a number or string, else "solution". Of a text with GSM8K's mark
+    "####" it is the part behind, without commas; one with \boxed{} is read like a response, and any
+    other answer as if it stood in \boxed{}, so that LaTeX needs no dollars.
+
+    Raises:
+      UserError: neither field is there, or of a kind or form that is not read.
+    """
+    field = "answer" if fields.get("answer") is not None else "solution"
+    text = fields.get(field)
+    if text is None:
+        raise UserError("no field 'answer' and none 'solution', which hold the right answer")
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise UserError(f"field {field!r} is {type(text).__name__}, not a string or a number")
+    text = str(text)
+    if "####" in text:
+        text = text.rpartition("####")[2].strip().replace(",", "")
+    elif r"\boxed" in text:
+        return text
+    elif field == "solution":
+        raise UserError(r"field 'solution' has no '####' and no \boxed{}, which mark its answer")
+    return rf"\boxed{{{text}}}"
+
+
+@lru_cache(1)
+def _parsed(text: str) -> list[Any]:
+    """Of one reference after the other; each is compared with many responses."""
+    from math_verify import parse
+
+    parsed = parse(text)
+    if not parsed:
+        raise UserError(f"math-verify finds no answer in the reference {text[-80:]!r}")
+    return parsed
+
+
+def _canonical(parsed: list[Any]) -> str | None:
+    """One string for answers that are the same number, or are written alike but for spaces.
+
+    Args:
+      parsed: what math-verify made of a response: a formula if it could, and its text.
+    """
+    from math_verify.errors import TimeoutException
+    from math_verify.utils import timeout
+
+    if not parsed:
+        return None
+    try:
+        return timeout(SECONDS)(_written)(parsed[0])
+    except (Exception, TimeoutException):  # sympy's own are of all kinds
+        return str(parsed[-1])
+
+
+def _written(value: Any) -> str:
+    from sympy import Eq, Expr
+
+    if isinstance(value, Eq) and value.lhs.is_Symbol:
+        value = value.rhs  # math-verify holds x = 5 equal to 5
+    if isinstance(value, Expr) and not value.is_Integer and value.is_number and value.is_real:
+        number = f"{float(value):.{DECIMALS}f}".rstrip("0").rstrip(".")
+        return "0" if number == "-0" else number
+    return str(value)
+
+
+GSM8K = Checker("GSM8K: math-verify holds the answers equal", check)
+MATH = Checker("MATH: math-verify holds the answers equal", check)
