@@ -16,7 +16,7 @@ from rbs_jax.data.recipe import Recipe
 from rbs_jax.data.split import SplitConfig
 from rbs_jax.errors import UserError
 from rbs_jax.experiment import Experiment
-from rbs_jax.model_commands import Check, Eval, Export, Report, Score
+from rbs_jax.model_commands import Bon, Check, Combine, Eval, Export, Report, Score
 
 
 @runtime_checkable
@@ -212,6 +212,8 @@ COMMANDS: dict[str, type[Any]] = {
     "plan": Plan,
     "score": Score,
     "eval": Eval,
+    "bon": Bon,
+    "combine": Combine,
     "report": Report,
     "export": Export,
     "check": Check,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rbs_jax.hosts.flags import set_flags
 
-TOGETHER = ("train", "score", "eval")
+TOGETHER = ("train", "score", "eval", "bon")
 """Commands that every process works on. The others run in process 0 alone, on its host's CPU."""
 
 

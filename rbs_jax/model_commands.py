@@ -4,11 +4,12 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from rbs_jax.errors import UserError
+from rbs_jax.sample.config import SampleConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +83,89 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """Put results of rbs eval, and runs, side by side on one page."""
+class Bon:
+    """Pick the best of N candidates by a model, and measure what that is worth."""
+
+    model: Positional[str]
+    """A run's folder or URL, for its newest checkpoint, or FOLDER@STEP, FOLDER@best, FOLDER@init;
+    or a Hugging Face folder."""
+    file: Positional[str]
+    """Lines of {"prompt": str, "responses": [str, ...]}, by path or URL, and if it is known lists
+    beside the responses: "correct" (bool), "answers" (str, for votes), "gold" (number), "logprob"
+    (nats a token), "source" (str). Docs: docs/best_of_n.md."""
+    out: str
+    """Folder for result.json, scores.jsonl (for rbs combine) and best.jsonl (the picked
+    responses), a path or URL."""
+    checker: str | None = None
+    """What decides whether a response is right, in place of "correct": gsm8k, math, ifeval,
+    ifeval_loose, ifeval_instructions, ifeval_instructions_loose, toxigen, or module:function of
+    your own (docs/checkers.md)."""
+    sample: str | None = None
+    """URL of an OpenAI-compatible server, with its /v1, to draw the candidates from: FILE then
+    needs no "responses". They stay in OUT/candidates.jsonl."""
+    sampling: SampleConfig = SampleConfig()
+    language_model: str | None = None
+    """A language MODEL whose likelihoods are a control; None is the one that the run started
+    from."""
+    form: Literal["plain", "chat", "human_assistant"] | None = None
+    """How a prompt and a response become one text; None as in training."""
+    close: bool | None = None
+    """Whether what ends the response's turn is part of that text; None as in training."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.best_of_n import best_of_n
+
+        out = self.out.rstrip("/")
+        drawn = self.checker, self.sample, self.sampling, self.language_model
+        _print_picked(best_of_n(self.model, self.file, out, *drawn, self.form, self.close))
+        print(f"{out}/result.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Combine:
+    """Pick by the scores that several models gave in rbs bon, running none again."""
 
     folders: Positional[tuple[str, ...]]
-    """What rbs eval and rbs train wrote, by path or URL."""
+    """What rbs bon wrote for the same candidates, by path or URL."""
+    rule: Literal[
+        "mean",
+        "worst",
+        "uncertainty_weighted",
+        "log_sigmoid",
+        "par",
+        "round_robin",
+        "knockout",
+    ]
+    """How the scores become one choice (docs/best_of_n.md has the formulas)."""
+    out: str
+    """Folder for result.json, and scores.jsonl of a rule that gives every candidate a value, a
+    path or URL."""
+    whiten: bool = False
+    """Scale each model's scores to mean 0 and deviation 1 over all candidates first."""
+
+    def run(self) -> None:
+        from rbs_jax.eval.combine import combine
+
+        if not self.folders:
+            raise UserError("rbs combine: give the folders that rbs bon wrote")
+        out = self.out.rstrip("/")
+        folders = [folder.rstrip("/") for folder in self.folders]
+        _print_picked(combine(folders, self.rule, out, self.whiten))
+        print(f"{out}/result.json")
+
+
+def _print_picked(found: dict[str, Any]) -> None:
+    from rbs_jax.eval.picked import told
+
+    print("\n\n".join("\n".join(part.lines()) for part in told(found)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Put results of rbs eval, bon and combine, and runs, side by side on one page."""
+
+    folders: Positional[tuple[str, ...]]
+    """What rbs eval, rbs bon, rbs combine and rbs train wrote, by path or URL."""
     out: Path
     """Folder to write report.html and result.json to; must not exist."""
 

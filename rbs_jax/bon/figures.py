@@ -96,7 +96,7 @@ def _of(field: str) -> Worth:
 
 def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, Any]:
     names = (RM, "rm_ci95", "rm_error", "above_random", "above_random_ci95", "inside_controls")
-    if not _all_know(pools, "correct"):
+    if not ns or not _all_know(pools, "correct"):
         absent = (*names, ORACLE, "random", LOGP, "controls", "random_heads", "map")
         votes = [f"{vote}{end}" for vote in VOTES for end in ("", "_error")]
         return dict.fromkeys((*absent, *votes))

@@ -1,12 +1,11 @@
 """The lines of scores.jsonl: all numbers of a prompt's candidates, to combine them later."""
 
-from collections.abc import Sequence
+import operator
 from typing import Any
 
 import numpy as np
 
 from rbs_jax.bon.candidates import Known, Pool
-from rbs_jax.choose.rule import highest
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
 
@@ -36,7 +35,7 @@ def line_of(pool: Pool) -> dict[str, Any]:
 def chosen(pool: Pool) -> int | None:
     """The place of the first of the highest score; None where there is no score at all."""
     scores = pool.scores[0]
-    return int(highest(scores).argmax()) if np.isfinite(scores).any() else None
+    return int(scores.argmax()) if np.isfinite(scores).any() else None
 
 
 def pool_of(line: Record) -> Pool:
@@ -45,14 +44,18 @@ def pool_of(line: Record) -> Pool:
     Raises:
       UserError: it is no such line.
     """
-    fields = line.fields
+    fields: dict[str, Any] = line.fields
     try:
         known = Known(
             **{name: _array(fields[name]) for name in KNOWN},
             **{name: fields[name] for name in TOLD},
-            weight=fields["weight"],
+            weight=operator.index(fields["weight"]),
         )
+        if known.weight < 1:
+            raise ValueError("a weight below 1")
         scores = _array(fields["scores"])
+        if scores is None:
+            raise ValueError("no scores")
         controls = {name: _array(own) for name, own in fields["controls"].items()}
         heads = [_array(own) for own in fields["random_heads"]]
         lists = [scores, *controls.values(), *heads, *known[:-1]]
@@ -71,7 +74,7 @@ def _listed(values: np.ndarray | None) -> list[float | None] | None:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def _array(values: Sequence[float | None] | None) -> Any:
+def _array(values: Any) -> Any:
     if values is None:
         return None
     return np.array([-np.inf if value is None else value for value in values], float)

@@ -19,7 +19,8 @@ from rbs_jax.eval.benchmark import digest
 from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
 from rbs_jax.eval.scored import score_beside_controls
 from rbs_jax.hosts.together import first_says, refuse_unlike
-from rbs_jax.sample.sampling import SampleConfig, sample
+from rbs_jax.sample.candidates import sample
+from rbs_jax.sample.config import SampleConfig
 from rbs_jax.suites.items import Item
 
 ARGMAX = "mean"
@@ -32,7 +33,7 @@ def best_of_n(
     out: str,
     checker: str | None = None,
     server: str | None = None,
-    sampling: SampleConfig = SampleConfig(),
+    sampling: SampleConfig | None = None,
     language_model: str | None = None,
     form: Form | None = None,
     close: bool | None = None,
@@ -51,7 +52,7 @@ def best_of_n(
       checker: what decides whether a response is right: a name in CHECKERS, or module:function.
         None for the lines' "correct", if they have it.
       server: the URL of a server to draw candidates from.
-      sampling: how to draw them.
+      sampling: how to draw them; None for the defaults.
       language_model: a MODEL whose likelihoods are a control; None for the one that the model
         started from, if it was one.
       form: how prompt and response become one text; None as in training.
@@ -66,7 +67,7 @@ def best_of_n(
     records = _read(file)
     if server is not None:
         drawn = f"{out}/candidates.jsonl"
-        sample(records, drawn, server, sampling)
+        sample(records, server, drawn, sampling or SampleConfig())
         records = _read(drawn)
     items, known = candidates_of(records)
     if checker is not None:

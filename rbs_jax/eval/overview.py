@@ -6,8 +6,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from rbs_jax.eval.compare import Result, Run, compare, read_folders
+from rbs_jax.eval.compare import Picked, Result, Run, compare, read_folders
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table, as_html, as_text
+from rbs_jax.eval.picked import picked_sections
 from rbs_jax.eval.report import benchmark_table, bounds, number, spaced, variance_table
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
 from rbs_jax.suites.table import SUITES
@@ -29,16 +30,16 @@ def report(folders: Sequence[str], out: Path) -> str:
     """Write OUT/report.html, and OUT/result.json with the comparisons; returns the page as text.
 
     Args:
-      folders: what `rbs eval` and `rbs train` wrote, paths or URLs.
+      folders: what `rbs eval`, `bon`, `combine` and `train` wrote, paths or URLs.
       out: a folder to write, which must not exist.
 
     Raises:
       UserError: a folder holds neither, a file is broken, or `out` exists or cannot be written.
     """
     refuse_existing(out)
-    results, runs = read_folders([folder.rstrip("/") for folder in folders])
+    results, picked, runs = read_folders([folder.rstrip("/") for folder in folders])
     comparisons = compare(results)
-    page = sections(results, runs, comparisons)
+    page = sections(results, picked, runs, comparisons)
     with whole_folder(out) as beside:
         folders = list(folders)
         write_json(beside / "result.json", {"folders": folders, "comparisons": comparisons})
@@ -47,9 +48,12 @@ def report(folders: Sequence[str], out: Path) -> str:
 
 
 def sections(
-    results: Sequence[Result], runs: Sequence[Run], comparisons: Sequence[Mapping[str, Any]]
+    results: Sequence[Result],
+    picked: Sequence[Picked],
+    runs: Sequence[Run],
+    comparisons: Sequence[Mapping[str, Any]],
 ) -> list[Section]:
-    """The page: all headlines first, then suite by suite, then the runs."""
+    """The page: all headlines first, then suite by suite, then best of N, then the runs."""
     by_suite: dict[str, list[Result]] = {}
     for result in results:
         by_suite.setdefault(result.fields["suite"], []).append(result)
@@ -58,6 +62,7 @@ def sections(
         page.append(Section(suite, _suite(own)))
     if comparisons:
         page.append(Section("Models against each other", _comparisons(comparisons)))
+    page += picked_sections(picked)
     return page + [Section(f"Run {run.name}", _run(run)) for run in runs]
 
 

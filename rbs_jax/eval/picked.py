@@ -1,0 +1,224 @@
+"""What picking the best of N is worth, as tables and plots for a terminal and for the page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from rbs_jax.eval.compare import Picked
+from rbs_jax.eval.page import Note, Part, Plot, Section, Table
+from rbs_jax.eval.report import bounds, number, spaced
+
+LINES = {
+    "oracle": ("-", "gray"),
+    "random": (":", "gray"),
+    "logp": ("--", "C7"),
+    "majority": ("--", "C8"),
+    "weighted_majority": ("-.", "C8"),
+}
+"""How a plot draws what is no model's own curve."""
+SAID = (
+    "Every curve is the exact mean over all subsets of n candidates, but for votes and "
+    "tournaments, means over drawn subsets (standard errors are in result.json). Intervals are "
+    "95% by bootstrap over prompts. A figure is inside a control where the interval of its "
+    "difference from that control, over the same prompts, does not lie above 0. The KL is an upper "
+    "bound [nats], log n - (n - 1) / n, and no estimate."
+)
+
+
+def curve_table(fields: Mapping[str, Any]) -> Table:
+    """A row for each n."""
+    shown = {"oracle": "oracle", "random": "random", "logp": "logp", "majority": "majority"}
+    shown |= {"weighted_majority": "weighted"}
+    there = [name for name in shown if fields[name] is not None]
+    controls = {name: own for name, own in (fields["controls"] or {}).items() if name != "logp"}
+    rows = []
+    for at, n in enumerate(fields["n"]):
+        row = [f"n {n}", f"{fields['prompts'][at]:,}", f"{fields['kl_upper_bound'][at]:.2f}"]
+        if fields["rm"] is not None:
+            row += [number(fields["rm"][at]), bounds(fields["rm_ci95"][at])]
+            row += [_signed(fields["above_random"][at]), bounds(fields["above_random_ci95"][at])]
+            row += [number(fields[name][at]) for name in there]
+            row += [number(own[at]) for own in controls.values()]
+            row.append(", ".join(map(spaced, fields["inside_controls"][at])) or "none")
+        rows.append(row)
+    head = ["", "prompts", "KL up to"]
+    if fields["rm"] is not None:
+        head += ["rm", "95%", "over random", "95%", *(shown[name] for name in there)]
+        head += [*map(spaced, controls), "inside"]
+    return Table(rows, head)
+
+
+def map_table(fields: Mapping[str, Any]) -> Table:
+    """The best point of each curve, and one whose n was chosen on other prompts."""
+    rows = [
+        (
+            spaced(name),
+            number(own["value"]),
+            f"{own['n']:,}",
+            number(own["elsewhere"]),
+            bounds(own["elsewhere_ci95"]),
+            "-" if own["elsewhere_n"] is None else " and ".join(map(str, own["elsewhere_n"])),
+        )
+        for name, own in fields["map"].items()
+    ]
+    head = ("", "MAP, n chosen here", "n", "n chosen on other prompts", "95%", "n")
+    return Table(rows, head)
+
+
+def told(fields: Mapping[str, Any]) -> list[Part]:
+    """All figures of one result, those of sources too."""
+    parts: list[Part] = [Note(_about(fields)), curve_table(fields)]
+    if fields["map"] is not None:
+        parts.append(map_table(fields))
+    if fields["overoptimisation"] is not None:
+        parts += [_gold_table(fields), _laws_table(fields)]
+    if "by_source" in fields:
+        within = {"within sources": fields["within_sources"]}
+        for name, own in (within | fields["by_source"]).items():
+            said = f"{name}: {_mixed(own)}"
+            parts += [Note(said), curve_table(own)]
+    return parts
+
+
+def picked_sections(picked: Sequence[Picked]) -> list[Section]:
+    """A section for the results of each set of candidates."""
+    by_file: dict[str, list[Picked]] = {}
+    for each in picked:
+        by_file.setdefault(each.fields["candidates"], []).append(each)
+    sections = []
+    for own in by_file.values():
+        parts: list[Part] = [Note(SAID)]
+        if any(each.fields["rm"] is not None for each in own):
+            parts.append(_curves("Accuracy of what is picked", own))
+            for source in own[0].fields.get("by_source", {}):
+                of_source = [
+                    Picked(each.name, each.fields["by_source"][source])
+                    for each in own
+                    if source in each.fields.get("by_source", {})
+                ]
+                parts.append(_curves(f"Accuracy of what is picked, within {source}", of_source))
+        parts += [_gold(each) for each in own if each.fields["overoptimisation"] is not None]
+        for each in own:
+            parts += [Note(each.name), *told(each.fields)]
+        sections.append(Section(f"Best of N: {own[0].fields['file']}", parts))
+    return sections
+
+
+def _about(fields: Mapping[str, Any]) -> str:
+    said = [f"{fields['responses']:,} candidates of {fields['prompts_in_all']:,} prompts"]
+    said.append(_mixed(fields))
+    if fields["checker"] is not None:
+        said.append(f"right by {fields['checker']}")
+    if "random_heads_on" in fields:
+        said.append(f"random heads on {fields['random_heads_on']}")
+    if fields["language_model"]:
+        said.append(f"likelihoods by {fields['language_model']}")
+    if fields["unscored"]:
+        said.append(f"{fields['unscored']:,} have no score and are picked last")
+    return "; ".join(said) + "."
+
+
+def _mixed(fields: Mapping[str, Any]) -> str:
+    most = fields["n"][-1] if fields["n"] else 0
+    if fields["mixed"] is None:
+        return f"at most {most} a prompt; it is not known which are right"
+    return f"at most {most} a prompt, {fields['mixed']:,} prompts with right and wrong ones"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _curves(caption: str, picked: Sequence[Picked]) -> Plot:
+    """Each model's curve, and over them what does not hang on the model."""
+    first = picked[0].fields
+
+    def draw(axes: Axes) -> None:
+        for at, each in enumerate(picked):
+            own = each.fields
+            axes.plot(own["n"], own["rm"], "o-", color=f"C{at}", label=each.name)
+            if all(own["rm_ci95"]):
+                low, high = np.transpose(own["rm_ci95"])
+                axes.fill_between(own["n"], low, high, color=f"C{at}", alpha=0.15)
+        for name, (style, color) in LINES.items():
+            if first[name] is not None:
+                axes.plot(first["n"], first[name], style, color=color, label=spaced(name))
+        for name in ("longer", "random_head"):
+            line = first["controls"][name]
+            axes.plot(first["n"], line, ".", linestyle=":", label=spaced(name))
+        axes.set_xscale("log", base=2)
+        bound = zip(first["n"], first["kl_upper_bound"], strict=True)
+        axes.set_xticks(first["n"], [f"{n}\n{kl:.2f}" for n, kl in bound])
+        axes.set_xlabel("n, and below it the upper bound of the KL [nats]")
+        axes.set_ylabel("share right")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+    said = []
+    for each in picked:
+        points = zip(each.fields["n"], each.fields["rm"], strict=True)
+        said.append(f"{each.name}: " + ", ".join(f"{n}: {value:.3f}" for n, value in points))
+    return Plot(caption, draw, said, 3.2)
+
+
+def _gold_table(fields: Mapping[str, Any]) -> Table:
+    found = fields["overoptimisation"]
+    rows = []
+    for at, n in enumerate(fields["n"]):
+        proxy = "-" if found["proxy"] is None else f"{found['proxy'][at]:.3f}"
+        gold = f"{found['gold'][at]:.3f}", bounds(found["gold_ci95"][at])
+        rows.append((f"n {n}", proxy, *gold, f"{found['gold_oracle'][at]:.3f}"))
+    return Table(rows, ("gold score", "proxy", "gold", "95%", "best gold there is"))
+
+
+def _laws_table(fields: Mapping[str, Any]) -> Part:
+    fits = fields["overoptimisation"]["laws"]
+    if fits is None:
+        return Note("Too few sizes for a law of over-optimisation.")
+    laws = {"best_of_n": "d (alpha - beta d)", "rl": "d (alpha - beta log d)"}
+    rows = [
+        (
+            f"{spaced(name)}: {law}",
+            f"{fits[name]['alpha']:.3f}",
+            bounds(fits[name]["alpha_ci95"]),
+            f"{fits[name]['beta']:.3f}",
+            bounds(fits[name]["beta_ci95"]),
+            f"{fits[name]['residual']:.2g}",
+            "-" if fits[name].get("peak") is None else f"{fits[name]['peak']:.2f}",
+        )
+        for name, law in laws.items()
+    ]
+    head = ("gain of gold, d = sqrt(KL bound)", "alpha", "95%", "beta", "95%", "residual", "peak d")
+    return Table(rows, head)
+
+
+def _gold(picked: Picked) -> Plot:
+    """Gold's gain along d with the laws' curves, and the proxy's on an axis of its own."""
+    fields, found = picked.fields, picked.fields["overoptimisation"]
+    d = np.sqrt(fields["kl_upper_bound"])
+    gold = np.array(found["gold"]) - found["gold"][0]
+
+    def draw(axes: Axes) -> None:
+        axes.plot(d, gold, "o", color="C0", label="gold, gain over n = 1")
+        if found["laws"] is not None:
+            x = np.linspace(0.01, d[-1], 100)
+            for at, name in enumerate(("best_of_n", "rl")):
+                fit = found["laws"][name]
+                falls = x if name == "best_of_n" else np.log(x)
+                y = x * (fit["alpha"] - fit["beta"] * falls)
+                axes.plot(x, y, "-:"[at], color="C0", label=f"law of {spaced(name)}")
+        axes.set_xlabel("d, the root of the upper bound of the KL [nats^0.5]")
+        axes.set_ylabel("gold score")
+        if found["proxy"] is not None:
+            other = axes.twinx()
+            gain = np.array(found["proxy"]) - found["proxy"][0]
+            other.plot(d, gain, "x--", color="C1", label="proxy, gain over n = 1")
+            other.set_ylabel("proxy score", color="C1")
+        axes.legend(loc="upper left")
+
+    said = [
+        "gold, gain over n = 1: "
+        + ", ".join(f"{at:.2f}: {gain:.3f}" for at, gain in zip(d, gold, strict=True))
+    ]
+    return Plot(f"Gold score against proxy, {picked.name}", draw, said, 3.2)
