@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from rbs_jax.bon.candidates import Known, Pool, candidates_of, pools_of
 from rbs_jax.bon.figures import figures
 from rbs_jax.bon.lines import chosen, line_of
 from rbs_jax.checkers.checked import check_all
+from rbs_jax.checkers.checker import Verdict
+from rbs_jax.checkers.table import find_checker
 from rbs_jax.choose.table import RULES
 from rbs_jax.data.sources import Record, read_jsonl
 from rbs_jax.data.template import Form
@@ -21,6 +24,7 @@ from rbs_jax.eval.scored import score_beside_controls
 from rbs_jax.hosts.together import first_says, refuse_unlike
 from rbs_jax.sample.candidates import sample
 from rbs_jax.sample.config import SampleConfig
+from rbs_jax.score.progress import Progress
 from rbs_jax.suites.items import Item
 
 ARGMAX = "mean"
@@ -102,16 +106,24 @@ def _checked(
 ) -> list[Known]:
     """What the checker says takes the place of what the lines say."""
     responses = [item.responses for item in items]
-    verdicts = first_says(lambda: check_all(checker, records, responses))
-    return [
-        own._replace(
-            correct=np.array([right for right, _ in of_item], float),
-            answers=own.answers
-            if all(answer is None for _, answer in of_item)
-            else [answer for _, answer in of_item],
+
+    def check() -> list[list[Verdict]]:
+        with Progress("checks", sum(map(len, responses))) as progress:
+            return check_all(checker, records, responses, partial(progress.add, before=False))
+
+    verdicts = first_says(check)
+    weight = find_checker(checker).weight
+    checked = []
+    for record, own, of_item in zip(records, known, verdicts, strict=True):
+        answers = [answer for _, answer in of_item]
+        checked.append(
+            own._replace(
+                correct=np.array([right for right, _ in of_item], float),
+                answers=answers if any(answers) else own.answers,
+                weight=weight(record.fields),
+            )
         )
-        for own, of_item in zip(known, verdicts, strict=True)
-    ]
+    return checked
 
 
 def _best(items: Sequence[Item], pools: Sequence[Pool]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,11 @@ def pool(scores, correct=None, name=0, controls=None, heads=None, **known):
         for key, own in known.items()
     }
     correct = None if correct is None else np.array(correct, float)
-    heads = [np.zeros(scores.shape)] if heads is None else [np.atleast_2d(np.array(h, float)) for h in heads]
+    heads = (
+        [np.zeros(scores.shape)]
+        if heads is None
+        else [np.atleast_2d(np.array(h, float)) for h in heads]
+    )
     controls = {"longer": np.zeros(count)} if controls is None else controls
     controls = {key: np.array(own, float) for key, own in controls.items()}
     return Pool(str(name), f"{name:016x}", scores, controls, heads, Known(correct, **arrays))

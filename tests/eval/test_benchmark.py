@@ -305,7 +305,7 @@ def test_a_lone_surrogate_is_told_before_scoring(runs, tmp_path, field):
 def test_a_place_that_cannot_be_written_is_told_before_scoring(
     runs, pairs, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("rbs_jax.eval.benchmark.Scorer", None)
+    monkeypatch.setattr("rbs_jax.eval.benchmark.score_beside_controls", None)
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("rbs_jax.eval.benchmark.refuse_other_result", lambda _: None)
     out = f"{tmp_path}/file/out"
@@ -322,7 +322,7 @@ def test_nothing_of_another_result_stays(runs, pairs, tmp_path):
         (out / stale).mkdir()
         (out / stale / "other.json").write_text("{}")
     evaluate(str(runs / "alone"), "pairs", str(pairs), str(out))
-    assert {path.name for path in out.iterdir()} == {"result.json", "scores.jsonl"}
+    assert {path.name for path in out.iterdir()} == {"kept", "result.json", "scores.jsonl"}
 
 
 def test_the_spread_of_responses_is_shown(runs, tmp_path, capsys):

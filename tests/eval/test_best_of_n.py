@@ -1,0 +1,314 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rbs_jax.cli import main
+from rbs_jax.eval import portions
+from rbs_jax.eval.best_of_n import best_of_n
+from rbs_jax.eval.combine import combine
+from rbs_jax.score.scorer import Scorer
+from tests.tiny import made_up_documents
+
+
+def rows():
+    """Candidates of 24 prompts, three to five of each, from two sources."""
+    chance, texts = np.random.default_rng(0), made_up_documents(200)
+    made = []
+    for at in range(24):
+        count = 3 + at % 3
+        responses = [texts[5 * at + k][: int(chance.integers(5, 40))] for k in range(count)]
+        made.append(
+            {
+                "id": f"row {at}",
+                "prompt": texts[150 + at][:20],
+                "responses": responses,
+                "correct": [bool(chance.random() < 0.4) for _ in responses],
+                "answers": [str(int(chance.integers(3))) for _ in responses],
+                "gold": [float(len(text)) for text in responses],
+                "logprob": [float(chance.normal()) for _ in responses],
+                "source": ["ab"[k % 2] for k in range(count)],
+            }
+        )
+    return made
+
+
+def write(file, lines):
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+def read(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("candidates") / "c.jsonl", rows())
+
+
+@pytest.fixture(scope="module")
+def picked(runs, file, tmp_path_factory):
+    """What two models pick, by name."""
+    out = tmp_path_factory.mktemp("picked")
+    for name in ("one", "other"):
+        best_of_n(str(runs / name), file, str(out / name))
+    return out
+
+
+def test_the_figures_are_those_of_the_scores(picked, runs, file):
+    found = json.loads((picked / "one" / "result.json").read_text())
+    lines = read(picked / "one" / "scores.jsonl")
+    made = rows()
+    scores = Scorer(str(runs / "one")).score(
+        [row["prompt"] for row in made], [row["responses"] for row in made]
+    )
+    for line, own in zip(lines, scores, strict=True):
+        assert line["scores"] == pytest.approx(own, rel=1e-5, abs=1e-6)
+        assert line["chosen"] == int(np.argmax(own))
+    assert found["n"] == [1, 2, 4, 5]
+    assert found["prompts"] == [24, 24, 16, 8]
+    assert (found["responses"], found["prompts_in_all"], found["unscored"]) == (96, 24, 0)
+    five = [(own, row["correct"]) for own, row in zip(scores, made, strict=True) if len(own) == 5]
+    right = [correct[int(np.argmax(own))] for own, correct in five]
+    assert found["rm"][-1] == pytest.approx(np.mean(right))
+    assert found["oracle"][-1] == pytest.approx(np.mean([any(correct) for _, correct in five]))
+    everyone = [np.mean(row["correct"]) for row in made]
+    assert found["rm"][0] == pytest.approx(np.mean(everyone))
+    assert set(found["by_source"]) == {"a", "b"}
+    assert found["random_heads_on"] == f"{runs}/language@7"
+    assert found["language_model"] == f"{runs}/language@7"
+    controls = {"longer", "shorter", "word_overlap", "log_likelihood", "logp", "random_head"}
+    assert controls < set(found["controls"])
+    longest = [row["correct"][int(np.argmax(row["gold"]))] for row in made if len(row["gold"]) == 5]
+    ties = [len(set(row["gold"])) < 5 for row in made if len(row["gold"]) == 5]
+    assert not any(ties)
+    assert found["controls"]["longer"][-1] == pytest.approx(np.mean(longest))
+
+
+def test_the_best_response_of_each_prompt_is_written(picked):
+    best = read(picked / "one" / "best.jsonl")
+    lines = read(picked / "one" / "scores.jsonl")
+    assert len(best) == 24
+    for own, row, line in zip(best, rows(), lines, strict=True):
+        assert own == {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "response": row["responses"][line["chosen"]],
+            "score": max(line["scores"]),
+        }
+
+
+def test_the_same_command_scores_nothing_again(picked, runs, file, monkeypatch):
+    before = {file.name: file.read_bytes() for file in (picked / "one").iterdir() if file.is_file()}
+    monkeypatch.setattr("rbs_jax.score.scorer.calls", None)
+    best_of_n(str(runs / "one"), file, str(picked / "one"))
+    after = {file.name: file.read_bytes() for file in (picked / "one").iterdir() if file.is_file()}
+    assert after == before
+
+
+def test_a_killed_command_goes_on(runs, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(portions, "RESPONSES", 30)
+    out = tmp_path / "out"
+    code = (
+        "import os, rbs_jax.eval.portions as p; p.RESPONSES = 30\n"
+        "put, count = p.put_text, []\n"
+        "def dying(text, to):\n"
+        "    put(text, to); count.append(to)\n"
+        "    if len(count) == 2: os.kill(os.getpid(), 9)\n"
+        "p.put_text = dying\n"
+        "from rbs_jax.eval.best_of_n import best_of_n\n"
+        f"best_of_n({str(runs / 'one')!r}, {file!r}, {str(out)!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert sorted(path.name for path in out.iterdir()) == ["kept"]
+    asked = []
+    scored = Scorer.scored
+    monkeypatch.setattr(
+        Scorer, "scored", lambda self, *args: asked.append(len(args[0])) or scored(self, *args)
+    )
+    best_of_n(str(runs / "one"), file, str(out))
+    assert sum(asked) == 24 - 2 * 7 + 24  # the rest of the rewards, and all of the random heads
+    expected = tmp_path / "expected"
+    best_of_n(str(runs / "one"), file, str(expected))
+    for name in ("result.json", "scores.jsonl", "best.jsonl"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes()
+
+
+def test_a_response_beyond_the_context_is_picked_last_and_counted(runs, tmp_path):
+    lines = [
+        {"prompt": f"p{at}", "responses": ["a b", "x" * 500, "c"], "correct": [False, True, False]}
+        for at in range(3)
+    ]
+    lines.append({"prompt": "none fits", "responses": ["y" * 500], "correct": [True]})
+    lines.append({"prompt": "no candidate", "responses": [], "correct": []})
+    out = tmp_path / "out"
+    found = best_of_n(str(runs / "one"), write(tmp_path / "c.jsonl", lines), str(out))
+    assert found["unscored"] == 4
+    assert found["n"] == [1, 2, 3]
+    assert found["rm"] == pytest.approx([(3 / 3 + 1) / 4, 0, 0])
+    assert found["oracle"][-1] == 1
+    assert [line["chosen"] for line in read(out / "scores.jsonl")][3:] == [None, None]
+    assert len(read(out / "best.jsonl")) == 3
+
+
+CHECKER = """
+def even(fields, response):
+    return len(response) % 2 == 0, f"{len(response) % 4}"
+
+def share(fields, response):
+    return 0.5
+"""
+
+
+def test_a_checker_says_what_is_right_and_what_is_answered(runs, file, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(CHECKER)
+    monkeypatch.chdir(tmp_path)
+    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine:even")
+    lines = read(tmp_path / "out" / "scores.jsonl")
+    for line, row in zip(lines, rows(), strict=True):
+        assert line["correct"] == [float(len(text) % 2 == 0) for text in row["responses"]]
+        assert line["answers"] == [f"{len(text) % 4}" for text in row["responses"]]
+    assert found["checker"] == "mine:even"
+    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine:share")
+    assert found["rm"] == pytest.approx([0.5] * 4)
+    assert found["mixed"] == 0
+    assert read(tmp_path / "out" / "scores.jsonl")[0]["answers"] == rows()[0]["answers"]
+
+
+def test_without_a_word_on_what_is_right_there_are_scores_and_the_best(runs, tmp_path, capsys):
+    lines = [{key: row[key] for key in ("prompt", "responses")} for row in rows()]
+    file, out = write(tmp_path / "c.jsonl", lines), tmp_path / "out"
+    assert main(["bon", str(runs / "one"), file, "--out", str(out)]) == 0
+    assert "it is not known which are right" in capsys.readouterr().out
+    found = json.loads((out / "result.json").read_text())
+    assert (found["rm"], found["oracle"], found["map"]) == (None, None, None)
+    assert len(read(out / "best.jsonl")) == 24
+
+
+def test_the_command_prints_the_curve_and_where_the_result_is(runs, file, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["bon", str(runs / "one"), file, "--out", out]) == 0
+    printed = capsys.readouterr().out
+    assert "96 candidates of 24 prompts; at most 5 a prompt" in printed
+    for word in ("over random", "oracle", "majority", "word overlap", "peak d", "within sources"):
+        assert word in printed
+    assert printed.endswith(f"{out}/result.json\n")
+
+
+GOOD = {"prompt": "p", "responses": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "said"),
+    [
+        (GOOD | {"correct": [True]}, [], "c.jsonl:1: field 'correct' must be a list of 2"),
+        ({"prompt": "p"}, [], "c.jsonl:1: no field 'responses'"),
+        (GOOD, ["--checker", "maths"], "no checker 'maths'"),
+        (GOOD, ["--checker", "math"], "c.jsonl:1, response 1: no field 'answer'"),
+        (GOOD, ["--language-model", "one"], "is a reward model"),
+        (None, [], "c.jsonl: holds no line"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing(
+    runs, tmp_path, monkeypatch, capsys, line, options, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").symlink_to(runs / "one")
+    write(tmp_path / "c.jsonl", [] if line is None else [line])
+    assert main(["bon", "one", "c.jsonl", "--out", "out", *options]) == 2
+    (told,) = (own for own in capsys.readouterr().err.splitlines() if own.startswith("rbs:"))
+    assert said in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["run", "evaluation"])
+def test_another_result_is_not_written_over(runs, file, tmp_path, capsys, kind):
+    out = runs / "one" if kind == "run" else tmp_path
+    if kind == "evaluation":
+        (tmp_path / "result.json").write_text('{"suite": "pairs"}')
+    assert main(["bon", str(runs / "one"), file, "--out", str(out)]) == 2
+    assert "give another --out" in capsys.readouterr().err
+
+
+def test_models_are_combined_without_running_them(picked, tmp_path, monkeypatch):
+    monkeypatch.setattr("rbs_jax.train.models.load_model", None)
+    folders = [str(picked / name) for name in ("one", "other")]
+    found = combine(folders, "worst", str(tmp_path / "both"))
+    each = [read(picked / name / "scores.jsonl") for name in ("one", "other")]
+    lines = read(tmp_path / "both" / "scores.jsonl")
+    for own, one, other in zip(lines, *each, strict=True):
+        assert own["scores"] == np.minimum(one["scores"], other["scores"]).tolist()
+        heads = np.minimum(one["random_heads"], other["random_heads"])
+        assert own["random_heads"] == heads.tolist()
+        assert own["controls"] == one["controls"]
+    assert found["models"] == [
+        json.loads((picked / name / "result.json").read_text())["model"]
+        for name in ("one", "other")
+    ]
+    assert found["n"] == [1, 2, 4, 5]
+    assert (tmp_path / "both" / "result.json").exists()
+
+
+@pytest.mark.parametrize("rule", ["mean", "log_sigmoid", "par", "round_robin", "knockout"])
+def test_one_model_alone_picks_its_highest_by_every_rule(picked, tmp_path, rule):
+    alone = json.loads((picked / "one" / "result.json").read_text())
+    found = combine([str(picked / "one")], rule, str(tmp_path / "out"))
+    assert found["rm"] == pytest.approx(alone["rm"])
+    assert found["random_heads"] == pytest.approx(np.array(alone["random_heads"]))
+    assert (tmp_path / "out" / "scores.jsonl").exists() == (rule not in ("round_robin", "knockout"))
+
+
+def test_a_combination_can_be_combined_again(picked, tmp_path):
+    folders = [str(picked / name) for name in ("one", "other")]
+    combine(folders, "mean", str(tmp_path / "both"))
+    again = combine([str(tmp_path / "both"), folders[0]], "mean", str(tmp_path / "again"))
+    assert again["n"] == [1, 2, 4, 5]
+
+
+def test_whitened_models_of_other_scales_count_alike(picked, tmp_path):
+    folders = [str(picked / name) for name in ("one", "other")]
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "result.json").write_bytes((picked / "other" / "result.json").read_bytes())
+    lines = read(picked / "other" / "scores.jsonl")
+    for line in lines:
+        line["scores"] = [1000 * score + 7 for score in line["scores"]]
+    write(big / "scores.jsonl", lines)
+    expected = combine(folders, "mean", str(tmp_path / "a"), whiten=True)
+    found = combine([folders[0], str(big)], "mean", str(tmp_path / "b"), whiten=True)
+    assert found["rm"] == pytest.approx(expected["rm"])
+    plain = combine([folders[0], str(big)], "mean", str(tmp_path / "c"))
+    other = json.loads((picked / "other" / "result.json").read_text())
+    assert plain["rm"] == pytest.approx(other["rm"])  # the larger scale alone decides
+
+
+def test_only_results_on_the_same_candidates_are_combined(picked, runs, file, tmp_path, capsys):
+    write(tmp_path / "c.jsonl", rows()[:5])
+    best_of_n(str(runs / "one"), f"{tmp_path}/c.jsonl", str(tmp_path / "few"))
+    command = ["combine", str(picked / "one"), str(tmp_path / "few"), "--rule", "mean"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "few: is of other candidates than" in capsys.readouterr().err
+    assert main(["combine", str(tmp_path), "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
+    assert "result.json: no result of rbs bon" in capsys.readouterr().err
+    lines = (picked / "one" / "scores.jsonl").read_text()
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "result.json").write_bytes((picked / "one" / "result.json").read_bytes())
+    (torn / "scores.jsonl").write_text(lines[: len(lines) // 2])
+    assert main(["combine", str(torn), "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
+    assert "scores.jsonl:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["combine", "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
+    assert "give the folders that rbs bon wrote" in capsys.readouterr().err
+
+
+def test_the_command_combines(picked, tmp_path, capsys):
+    folders = [str(picked / name) for name in ("one", "other")]
+    out = str(tmp_path / "out")
+    assert main(["combine", *folders, "--rule", "knockout", "--out", out]) == 0
+    printed = capsys.readouterr().out
+    assert "over random" in printed
+    assert printed.endswith(f"{out}/result.json\n")
