@@ -19,7 +19,8 @@ def rows():
     made = []
     for at in range(24):
         count = 3 + at % 3
-        responses = [texts[5 * at + k][: int(chance.integers(5, 40))] for k in range(count)]
+        lengths = chance.permutation(np.arange(5, 40))[:count]  # no two are the same
+        responses = [texts[5 * at + k][:length] for k, length in enumerate(lengths)]
         made.append(
             {
                 "id": f"row {at}",
@@ -83,8 +84,6 @@ def test_the_figures_are_those_of_the_scores(picked, runs, file):
     controls = {"longer", "shorter", "word_overlap", "log_likelihood", "logp", "random_head"}
     assert controls < set(found["controls"])
     longest = [row["correct"][int(np.argmax(row["gold"]))] for row in made if len(row["gold"]) == 5]
-    ties = [len(set(row["gold"])) < 5 for row in made if len(row["gold"]) == 5]
-    assert not any(ties)
     assert found["controls"]["longer"][-1] == pytest.approx(np.mean(longest))
 
 
