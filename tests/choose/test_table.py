@@ -3,11 +3,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rbs_jax.choose.ensembles import mean, uncertainty_weighted, worst
 from rbs_jax.choose.rule import highest
 from rbs_jax.choose.table import RULES
+from rbs_jax.choose.transforms import log_sigmoid, par
 from tests.choose.drawn import INF, scores
 
-PLAYED = {"round_robin", "knockout"}
+FUNCTIONS = {
+    "mean": mean,
+    "worst": worst,
+    "uncertainty_weighted": uncertainty_weighted,
+    "log_sigmoid": log_sigmoid,
+    "par": par,
+}
 
 
 def pick(name, drawn, seed=0):
@@ -57,7 +65,7 @@ def test_candidates_in_another_order_are_picked_as_before(name, order, seed):
 def test_values_are_given_where_they_are_the_choice(name):
     drawn = np.random.default_rng(0).normal(size=(4, 3, 6))
     values = RULES[name].values
-    assert (values is None) == (name in PLAYED)
+    assert values is FUNCTIONS.get(name)
     if values:
         assert np.array_equal(highest(values(drawn)), pick(name, drawn))
 

@@ -85,16 +85,33 @@ def test_ratings_are_those_of_the_highest_likelihood(drawn):
     assert loss(ratings(drawn)[:3]) <= found.fun + 1e-9
 
 
-@pytest.mark.parametrize("candidates", [8, 64])
-def test_ratings_that_lie_far_apart_are_found(candidates):
-    lopsided = np.triu(np.full((candidates, candidates), 1e6), 1)
-    lopsided[-1, 0] = 1  # but for this vote nobody has lost to one further down
+def nearly_ordered(candidates):
+    """Nobody has a vote against one further up, but the last has one against the first."""
+    drawn = np.triu(np.full((candidates, candidates), 1e6), 1)
+    drawn[-1, 0] = 1
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        nearly_ordered(8),
+        nearly_ordered(64),
+        # Here Newton's whole steps would go further and further astray.
+        np.array([[0, 1, 1, 0.01], [1e6, 0, 1, 0.01], [1e3, 1e5, 0, 1], [1e4, 1, 10, 0]]),
+    ],
+)
+def test_ratings_that_lie_far_apart_are_found(drawn):
     with np.errstate(all="raise", under="ignore"):
-        found = ratings(lopsided)
-    assert (np.diff(found) < 0).all()
+        found = ratings(drawn)
     chance = np.exp(-np.logaddexp(0, found[None, :] - found[:, None]))
-    expected = ((lopsided + lopsided.T) * chance).sum(axis=-1)
-    assert expected == pytest.approx(lopsided.sum(axis=-1), rel=1e-9, abs=1e-9 * 1e6 * candidates)
+    games = drawn + drawn.T
+    expected = (games * chance).sum(axis=-1)
+    assert expected == pytest.approx(drawn.sum(axis=-1), abs=1e-9 * games.sum(axis=-1).max())
+
+
+def test_who_has_all_votes_but_one_against_the_rest_is_far_above():
+    assert (np.diff(ratings(nearly_ordered(8))) < -10).all()
 
 
 def reached(drawn):
@@ -127,6 +144,16 @@ def test_of_equally_many_votes_a_pair_the_highest_rating_has_the_most(drawn):
     found = votes(drawn)
     fitted = highest(ratings(found), within=1e-6)
     assert round_robin(found) == pytest.approx(fitted)
+
+
+def test_of_equally_many_votes_a_pair_nothing_is_fitted(monkeypatch):
+    monkeypatch.setattr(tournaments, "ratings", None)
+    assert round_robin(np.array([[[0.0, 3], [1, 0]], [[0, 1], [1, 0]]])).tolist() == [
+        [1, 0],
+        [0.5] * 2,
+    ]
+    with pytest.raises(TypeError):
+        round_robin(np.array([[0.0, 3, 1], [1, 0, 1], [1, 1, 0]]))
 
 
 def test_with_unequal_numbers_of_votes_the_most_need_not_win():
