@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -80,12 +80,14 @@ rows = st.integers(1, 6).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(rows)
 def test_equal_scores_are_the_majority(row):
     answers, _ = row
     assert np.array_equal(weighted(answers, strengths(np.zeros(answers.shape))), majority(answers))
 
 
+@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_weighted_votes_keep_their_laws(row, random):
     answers, scores = row

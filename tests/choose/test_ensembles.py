@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbs_jax.choose.ensembles import mean, uncertainty_weighted, worst
@@ -41,11 +41,13 @@ def test_without_some_score_it_has_none(of):
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(models=st.just(1)), st.integers(1, 4))
 def test_one_model_however_often_is_itself(of, one, times):
     assert np.array_equal(of(np.repeat(one, 2**times, axis=0)), one[0])
 
 
+@settings(deadline=None)
 @given(scores(models=st.just(4)), st.integers(-40, 40), st.integers(0, 3))
 def test_a_constant_on_one_model_changes_no_choice_of_the_mean(drawn, constant, model):
     other = drawn.copy()
@@ -54,6 +56,7 @@ def test_a_constant_on_one_model_changes_no_choice_of_the_mean(drawn, constant, 
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(models=st.sampled_from([1, 2, 4])), st.integers(-40, 40))
 def test_a_constant_on_all_models_is_added(of, drawn, constant):
     assert np.array_equal(of(drawn + constant), of(drawn) + constant)

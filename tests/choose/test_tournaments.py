@@ -37,6 +37,7 @@ def test_those_without_some_score_lose_to_all_who_have_them():
         votes(np.array([[np.nan, 1]]))
 
 
+@settings(deadline=None)
 @given(scores(missing=True))
 def test_votes_of_a_pair_are_one_a_model(drawn):
     found = votes(drawn)
@@ -44,6 +45,7 @@ def test_votes_of_a_pair_are_one_a_model(drawn):
     assert np.array_equal(found + found.T, len(drawn) * (1 - np.eye(candidates)))
 
 
+@settings(deadline=None)
 @given(scores())
 def test_a_monotone_transform_of_a_models_scores_changes_no_vote(drawn):
     other = drawn.copy()
@@ -51,6 +53,7 @@ def test_a_monotone_transform_of_a_models_scores_changes_no_vote(drawn):
     assert np.array_equal(votes(other), votes(drawn))
 
 
+@settings(deadline=None)
 @given(scores(), st.integers(1, 4))
 def test_identical_models_are_one(drawn, times):
     many = votes(np.tile(drawn, (times, 1)))
@@ -241,6 +244,7 @@ def test_knockout_is_what_all_ways_to_play_it_come_to(candidates):
             assert np.array_equal(chances, wanted)
 
 
+@settings(deadline=None)
 @given(scores(models=st.just(1), candidates=st.integers(1, 9), missing=True), st.integers(0, 99))
 def test_of_one_model_a_tournament_picks_the_argmax(one, seed):
     best = highest(one[0])
@@ -250,6 +254,7 @@ def test_of_one_model_a_tournament_picks_the_argmax(one, seed):
     assert np.array_equal(chances > 0, best > 0)
 
 
+@settings(deadline=None)
 @given(scores(missing=True), st.integers(0, 99))
 def test_candidates_in_another_order_are_picked_as_before(drawn, seed):
     moved = np.random.default_rng(seed).permutation(drawn.shape[-1])

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbs_jax.choose.ensembles import mean
@@ -66,12 +66,14 @@ def test_what_is_far_above_gains_hardly_more(of):
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(missing=True))
 def test_candidates_are_the_references_if_there_are_no_others(of, drawn):
     assert np.array_equal(of(drawn), of(drawn, drawn))
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(missing=True))
 def test_those_without_a_score_lose_and_are_no_reference(of, drawn):
     with np.errstate(all="raise", under="ignore"):
@@ -85,12 +87,14 @@ def test_those_without_a_score_lose_and_are_no_reference(of, drawn):
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(models=st.just(1)))
 def test_of_one_model_it_is_the_argmax(of, one):
     assert np.array_equal(highest(of(one)), highest(one[0]))
 
 
 @pytest.mark.parametrize("of", ALL)
+@settings(deadline=None)
 @given(scores(), st.integers(-40, 40), st.integers(0, 3))
 def test_a_constant_on_one_model_changes_nothing(of, drawn, constant, model):
     other = drawn.copy()
