@@ -32,12 +32,10 @@ def weighted(answers: Answers, weights: Float[np.ndarray, "*B K"]) -> Choice:
     """
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("a weight is negative or no finite number")
-    has = answers >= 0
-    same = (answers[..., :, None] == answers[..., None, :]) & has[..., None]
-    total = np.where(has, (same * weights[..., None, :]).sum(axis=-1), -np.inf)
-    largest = total.max(axis=-1, keepdims=True)
-    top = total >= np.where(largest > 0, largest * (1 - EQUAL), largest)
-    shares = top / np.maximum(same.sum(axis=-1), 1)  # 1 an answer: equal ones share equally
+    same = answers[..., :, None] == answers[..., None, :]
+    total = np.where(answers >= 0, (same * weights[..., None, :]).sum(axis=-1), -np.inf)
+    top = total >= total.max(axis=-1, keepdims=True) * (1 - EQUAL)
+    shares = top / same.sum(axis=-1)  # 1 an answer: equal ones share equally
     return shares / shares.sum(axis=-1, keepdims=True)
 
 

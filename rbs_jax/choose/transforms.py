@@ -50,7 +50,7 @@ def par(scores: Scores, references: References | None = None) -> Values:
     """
     whole, rewards, others = _compared(scores, references)
     there = others > -np.inf
-    above = rewards[..., :, None] - np.where(there, others, 0)[..., None, :]
+    above = rewards[..., :, None] - others[..., None, :]
     preferred = np.exp(-np.logaddexp(0, -above)) * there[..., None, :]
     shares = preferred.sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)[..., None]
     return np.where(whole, shares.mean(axis=-2), -np.inf)
