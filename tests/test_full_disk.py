@@ -120,7 +120,7 @@ def test_score_goes_on_where_there_is_room_again(folder):
     (folder / "long.jsonl").write_text((SCORED + "\n") * (LINES + 500))
     command = "score", "run", "long.jsonl", "--out", "going"
     done = rbs(folder, *command, limit=(LINES + 100) * len(SCORED))  # of a part, not of all
-    refused(done, "going", "File too large; what is scored stays in going.partial, the same")
+    refused(done, "going", "File too large; what is done stays in going.partial, the same")
     done = rbs(folder, *command)
     assert json.loads(done.stdout)["scored_before"] == LINES + 500, done.stderr
     assert (folder / "going").read_text().count("\n") == LINES + 500

@@ -19,7 +19,7 @@ from rbs_jax.hosts.together import is_first
 from rbs_jax.remote import is_remote
 from rbs_jax.storage import names_in, open_file, put_text, read_text, remove, upload
 
-PART = re.compile(r"part-\d{6}-[0-9a-f]{16}\.jsonl")
+PART = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.jsonl")
 UNFINISHED = ".partial"
 """How the name of a part ends while it is written."""
 
@@ -32,16 +32,17 @@ class Parts:
         self._out, self._folder = out, folder_of(out)
         self._there, self._own = there, list[str]()
 
-    def read(self, digest: str) -> str | None:
+    def read(self, digest: str, ahead: int = 0) -> str | None:
         """The next part as it was written before; None where it is not there.
 
         Args:
           digest: of what decides the part, 16 hexadecimal digits.
+          ahead: so many parts after the next.
 
         Raises:
           Unreachable: the bucket does not answer.
         """
-        name = self._name(digest)
+        name = self._name(digest, ahead)
         return read_text(f"{self._folder}/{name}") if name in self._there else None
 
     def write(self, digest: str, text: str) -> None:
@@ -59,8 +60,8 @@ class Parts:
         """Take what was read for the next part."""
         self._own.append(self._name(digest))
 
-    def _name(self, digest: str) -> str:
-        return f"part-{len(self._own):06}-{digest}.jsonl"
+    def _name(self, digest: str, ahead: int = 0) -> str:
+        return f"part-{len(self._own) + ahead:06}-{digest}.jsonl"
 
     @property
     def count(self) -> int:
@@ -114,7 +115,7 @@ def begun(out: str) -> Iterator[Parts]:
                 with suppress(OSError, UserError):
                     _remove_unless_begun(folder)
             if isinstance(error, UserError) and parts.count:
-                said = f"{error}; what is scored stays in {folder}, the same command goes on"
+                said = f"{error}; what is done stays in {folder}, the same command goes on"
                 raise type(error)(said) from error
             raise
         if is_first():
@@ -134,7 +135,7 @@ def _alone(out: str) -> AbstractContextManager[None]:
             return nullcontext()
         folder = Path(folder_of(out))
         make_folder(folder)
-    return locked(folder, f"{folder}: another rbs score is at work there")
+    return locked(folder, f"{folder}: another rbs command is at work there")
 
 
 def _there(out: str) -> set[str]:

@@ -161,7 +161,7 @@ def test_a_bad_line_loses_nothing(run, tmp_path, watched, capsys):
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"rbs: {tmp_path}/in.jsonl:5: not valid JSON")
     assert said.endswith(
-        f"what is scored stays in {tmp_path}/out.jsonl.partial, the same command goes on"
+        f"what is done stays in {tmp_path}/out.jsonl.partial, the same command goes on"
     )
     assert not (tmp_path / "out.jsonl").exists()
     (tmp_path / "in.jsonl").write_text(text(GOOD))
@@ -204,7 +204,7 @@ def test_two_commands_do_not_write_one_output(run, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(files, "_score_lines", meanwhile)
     assert main(command) == 0
     assert other == [2]
-    assert "another rbs score is at work there" in capsys.readouterr().err
+    assert "another rbs command is at work there" in capsys.readouterr().err
     assert len(read(tmp_path / "out.jsonl")) == 4
 
 

@@ -1,0 +1,175 @@
+"""What a server refuses, loses or says oddly: one line, or another try."""
+
+import builtins
+import dataclasses
+import socket
+
+import pytest
+
+from rbs_jax.errors import UserError
+from rbs_jax.sample.candidates import sample
+from rbs_jax.sample.config import SampleConfig
+from rbs_jax.sample.server import RETRIES, _mean_logprob
+from tests.sample.test_candidates import read, records
+
+FEW = SampleConfig(n=2, at_once=2, timeout=5.0)
+NAMED = dataclasses.replace(FEW, actor="actor")
+
+
+@pytest.fixture
+def refused(server, tmp_path):
+    """The one line that a call ends with."""
+
+    def call(config=NAMED, url=None):
+        with pytest.raises(UserError) as caught:
+            sample(records(), url or server.url, str(tmp_path / "out.jsonl"), config)
+        said = str(caught.value)
+        assert "\n" not in said
+        assert not (tmp_path / "out.jsonl").exists()
+        return said
+
+    return call
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 0])
+def test_what_passes_is_tried_again(server, tmp_path, status):
+    server.fails[status] = 3
+    sample(records(), server.url, str(tmp_path / "out.jsonl"), FEW)
+    assert len(read(tmp_path / "out.jsonl")) == 4
+    assert len(server.asked) == 1 + 8 + 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "400: as you asked; asked for in.jsonl:1"),
+        (401, "401: as you asked; set $OPENAI_API_KEY to a key that it takes"),
+        (403, "403: as you asked; set $OPENAI_API_KEY to a key that it takes"),
+        (404, "404: as you asked; does the URL end in /v1, is --sampling.actor a model's?"),
+        (429, "429: as you asked; give fewer --sampling.at-once, or wait"),
+        (500, "500: as you asked; what the server itself prints may say more"),
+    ],
+)
+def test_what_does_not_pass_ends_in_the_servers_own_words(server, refused, status, said):
+    server.fails[status] = -1
+    server.says = "as\nyou asked"
+    assert refused() == f"{server.url}: {said}"
+    again = status in (429, 500)
+    assert server.draws.count(server.draws[0]) == (1 + RETRIES if again else 1)
+
+
+def test_a_long_complaint_is_cut(server, refused):
+    server.fails[400], server.says = -1, "x" * 5000
+    assert f"{'x' * 300}...; asked" in refused()
+
+
+def test_an_unknown_model_is_the_servers_to_name(server, refused):
+    said = refused(dataclasses.replace(FEW, actor="ghost"))
+    assert "404: The model `ghost` does not exist.; does the URL end in /v1" in said
+
+
+def test_of_several_models_one_must_be_named(server, refused, tmp_path):
+    server.models = ["actor", "judge"]
+    said = refused(FEW)
+    assert said == f"{server.url}: has 2 models (actor, judge); name one with --sampling.actor"
+    judge = dataclasses.replace(FEW, actor="judge")
+    sample(records(), server.url, str(tmp_path / "out.jsonl"), judge)
+    assert read(tmp_path / "out.jsonl")[0]["sampled"]["model"] == "judge"
+
+
+def test_a_server_without_a_model(server, refused):
+    server.models = []
+    assert refused(FEW) == f"{server.url}: lists no model; name one with --sampling.actor"
+
+
+def test_nobody_there(refused):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        said = refused(url=url)
+    assert said.startswith(f"{url}: cannot be reached: [Errno 111] Connection refused; is the")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "nowhere.invalid/v1", "http://[::1/v1", "x"])
+def test_no_url(refused, url):
+    said = refused(url=url)
+    assert said.startswith(f"{url}: no URL of a server: ")
+    assert said.endswith("; give one as http://localhost:8000/v1")
+
+
+def test_a_connection_that_is_always_closed(server, refused):
+    server.fails[0] = -1
+    assert refused().startswith(f"{server.url}: cannot be reached: Server disconnected")
+
+
+def test_no_answer_in_time(server, refused):
+    server.hangs.set()
+    said = refused(dataclasses.replace(NAMED, timeout=0.05))
+    assert said.startswith(f"{server.url}: no answer in time; is it at work? give fewer ")
+    assert "more than 0.05 s with --sampling.timeout" in said
+
+
+@pytest.mark.parametrize("config", [FEW, NAMED], ids=["models", "candidates"])
+@pytest.mark.parametrize("raw", [b"<html>hello", b"[]", b"null", b'{"choices": []}', b'"text"'])
+def test_another_kind_of_server(server, refused, config, raw):
+    server.raw = raw
+    said = f"{server.url}: answers, but not as OpenAI's API; does the URL end in /v1?"
+    assert refused(config) == said
+
+
+def test_nothing_is_lost_by_a_failure(server, tmp_path):
+    """The third prompt is refused; the two before it are not drawn again."""
+    answer, out = server.answer, tmp_path / "out.jsonl"
+
+    def refusing(path, body):
+        if body["messages"][-1]["content"] == "three":
+            return 400, {"object": "error", "message": "too long"}  # the layout of some servers
+        return answer(path, body)
+
+    server.answer = refusing
+    with pytest.raises(UserError) as caught:
+        sample(records(), server.url, str(out), NAMED)
+    assert str(caught.value) == (
+        f"{server.url}: 400: too long; asked for in.jsonl:3; what is done stays in "
+        f"{out}.partial, the same command goes on"
+    )
+    server.answer = answer
+    server.asked.clear()
+    sample(records(), server.url, str(out), NAMED)
+    assert len(server.draws) == 4
+
+
+def test_the_key_is_the_environments(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    sample(records(), server.url, str(tmp_path / "out.jsonl"), FEW)
+    assert set(server.keys) == {"Bearer secret"}
+    assert "secret" not in (tmp_path / "out.jsonl").read_text()
+
+
+def test_a_missing_package_is_named(refused, monkeypatch):
+    import_it = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "rbs_jax.sample.server":
+            raise ModuleNotFoundError("No module named 'openai'")
+        return import_it(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    said = "--sample: No module named 'openai'; give `pip install 'rbs_jax[sample]'`"
+    assert refused() == said
+
+
+@pytest.mark.parametrize(
+    ("given", "mean"),
+    [
+        ({"token_logprobs": [-1.0, -3.0]}, -2.0),
+        ({"content": [{"logprob": -1.0}, {"logprob": -2.0}]}, -1.5),
+        ({"content": []}, None),
+        ({"content": None}, None),
+        ({"token_logprobs": [None, -1.0]}, None),
+        ({"token_logprobs": [float("-inf"), -1.0]}, None),
+        (None, None),
+    ],
+)
+def test_the_mean_of_what_is_reported(given, mean):
+    assert _mean_logprob(given) == mean
