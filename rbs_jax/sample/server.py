@@ -4,6 +4,7 @@ import math
 import os
 from typing import Any
 
+import httpx2
 import openai
 
 from rbs_jax.data.template import Prompt
@@ -29,14 +30,24 @@ class Server:
         Args:
           url: where the API begins, as http://localhost:8000/v1.
           config: how to ask.
+
+        Raises:
+          UserError: this is no URL.
         """
         self._url, self._config = url, config
-        self._client = openai.OpenAI(
-            base_url=url,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",  # the client insists on one
-            timeout=openai.Timeout(config.timeout, connect=CONNECT),
-            max_retries=RETRIES,
-        )
+        try:
+            if not url.startswith(("http://", "https://")):
+                raise httpx2.InvalidURL("it begins with neither http:// nor https://")
+            self._client = openai.OpenAI(
+                base_url=url,
+                api_key=os.environ.get("OPENAI_API_KEY") or "none",  # the client insists on one
+                timeout=openai.Timeout(config.timeout, connect=CONNECT),
+                max_retries=RETRIES,
+            )
+        except httpx2.InvalidURL as error:
+            raise UserError(
+                f"{url}: no URL of a server: {error}; give one as http://localhost:8000/v1"
+            ) from error
 
     def __enter__(self) -> "Server":
         return self
@@ -105,7 +116,7 @@ class Server:
             return self._client.post(path, cast_to=object, body=body)
         except openai.APITimeoutError as error:
             raise UserError(
-                f"{self._url}: no answer in time; is it at work? give fewer --sampling.at_once, "
+                f"{self._url}: no answer in time; is it at work? give fewer --sampling.at-once, "
                 f"or more than {self._config.timeout:g} s with --sampling.timeout"
             ) from error
         except openai.APIConnectionError as error:
@@ -128,7 +139,7 @@ class Server:
         if status == 404:
             return f"{self._url}: {words}; does the URL end in /v1, is --sampling.actor a model's?"
         if status == 429:
-            return f"{self._url}: {words}; give fewer --sampling.at_once, or wait"
+            return f"{self._url}: {words}; give fewer --sampling.at-once, or wait"
         if status >= 500:
             return f"{self._url}: {words}; what the server itself prints may say more"
         return f"{self._url}: {words}; asked for {where or 'its models'}"

@@ -35,6 +35,8 @@ class StandIn:
         self.logprobs = True
         self.content = True
         """Whether there is any text in a chat's answer."""
+        self.finish = "stop"
+        """Of an answer that max_tokens has not cut."""
         self.raw = None
         """Bytes to answer instead."""
         self.hangs = threading.Event()
@@ -64,15 +66,17 @@ class StandIn:
         prompt = body["messages"] if chat else body["prompt"]
         words, logprobs = answer_to(prompt, body["seed"], body["temperature"])
         kept = words[: body["max_tokens"]]
-        choice = {"index": 0, "finish_reason": "stop" if kept == words else "length"}
+        choice = {"index": 0, "finish_reason": self.finish if kept == words else "length"}
         text = " ".join(kept)
         if chat:
             given = [{"token": t, "logprob": p} for t, p in zip(kept, logprobs, strict=False)]
             choice["message"] = {"role": "assistant", "content": text if self.content else None}
-            choice["logprobs"] = {"content": given} if self.logprobs else None
+            there = self.logprobs and body.get("logprobs")
+            choice["logprobs"] = {"content": given} if there else None
         else:
             given = {"tokens": kept, "token_logprobs": logprobs[: len(kept)]}
-            choice |= {"text": text, "logprobs": given if self.logprobs else None}
+            there = self.logprobs and body.get("logprobs")  # some servers take 0 for no
+            choice |= {"text": text, "logprobs": given if there else None}
         return 200, {"object": "answer", "model": body["model"], "choices": [choice]}
 
 

@@ -24,13 +24,20 @@ def test_calls_are_made_in_order():
 
 
 def test_leaving_waits_for_none_and_makes_no_other():
-    before, answer, made = threading.active_count(), threading.Event(), []
+    begun, answer, made = threading.Event(), threading.Event(), []
+
+    def hang():
+        begun.set()
+        made.append(threading.current_thread())
+        return answer.wait(60)
+
     with Crew(1) as crew:
-        hanging = crew.call(answer.wait)
+        hanging = crew.call(hang)
         crew.call(lambda: made.append(None))
+        begun.wait(60)
     assert not hanging.done()
     answer.set()
-    assert hanging.result()
-    while threading.active_count() > before:  # its thread ends
-        pass
-    assert made == []
+    assert hanging.result(60)
+    made[0].join(60)
+    assert not made[0].is_alive()
+    assert len(made) == 1

@@ -46,7 +46,7 @@ def test_what_passes_is_tried_again(server, tmp_path, status):
         (401, "401: as you asked; set $OPENAI_API_KEY to a key that it takes"),
         (403, "403: as you asked; set $OPENAI_API_KEY to a key that it takes"),
         (404, "404: as you asked; does the URL end in /v1, is --sampling.actor a model's?"),
-        (429, "429: as you asked; give fewer --sampling.at_once, or wait"),
+        (429, "429: as you asked; give fewer --sampling.at-once, or wait"),
         (500, "500: as you asked; what the server itself prints may say more"),
     ],
 )
@@ -92,7 +92,9 @@ def test_nobody_there(refused):
 
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "nowhere.invalid/v1", "http://[::1/v1", "x"])
 def test_no_url(refused, url):
-    assert refused(url=url).startswith(f"{url}: ")
+    said = refused(url=url)
+    assert said.startswith(f"{url}: no URL of a server: ")
+    assert said.endswith("; give one as http://localhost:8000/v1")
 
 
 def test_a_connection_that_is_always_closed(server, refused):

@@ -7,6 +7,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 COMMAND = """
 import sys
 from rbs_jax.__main__ import run
