@@ -11,6 +11,7 @@ stands behind it. math-verify does not know the mark, and takes "$76,000 + $" fo
 
 import re
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from rbs_jax.checkers.checker import Checker, Fields, Verdict
@@ -110,8 +111,10 @@ def _written(value: Any) -> str:
     if isinstance(value, Eq) and value.lhs.is_Symbol:
         value = value.rhs  # math-verify holds x = 5 equal to 5
     if isinstance(value, Expr) and not value.is_Integer and value.is_number and value.is_real:
-        number = f"{float(value):.{DECIMALS}f}".rstrip("0").rstrip(".")
-        return "0" if number == "-0" else number
+        number = float(value)
+        if isfinite(number):
+            written = f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".")
+            return "0" if written == "-0" else written
     return str(value)
 
 
