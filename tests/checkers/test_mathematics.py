@@ -129,12 +129,12 @@ def test_a_number_too_large_to_write_votes_by_its_formula():
 
 def test_a_formula_that_takes_too_long_to_write_votes_by_its_text(monkeypatch):
     monkeypatch.setattr(mathematics, "SECONDS", 1)
-    monkeypatch.setattr(mathematics, "_written", lambda value: time.sleep(30))
+    monkeypatch.setattr(mathematics, "_written", lambda _: time.sleep(30))
     assert answer(r"\boxed{2+x}") == "2+x"
 
 
 def test_so_does_one_that_sympy_cannot_write(monkeypatch):
-    monkeypatch.setattr(mathematics, "_written", lambda value: 1 / 0)
+    monkeypatch.setattr(mathematics, "_written", lambda _: 1 / 0)
     assert answer(r"\boxed{2+x}") == "2+x"
 
 
