@@ -173,6 +173,7 @@ def test_the_eight_variants():
         *("*a*\nb\nc", "b\nc", "*a*\nb", "b"),
         *("a\nb\nc", "b\nc", "a\nb", "b"),
     ]
+    assert variants("a\n\nb\n\nc")[1:4] == ["b\n\nc", "a\n\nb", "b"]
 
 
 def test_letters_that_are_none_are_counted():
@@ -186,9 +187,17 @@ def test_letters_that_are_none_are_counted():
 
 
 def test_a_language_is_the_same_each_time():
-    fields = line(("language:response_language", {"language": "en"}))
-    for text in ("hotel radio taxi", "no", "la la la hand arm"):
-        assert len({IFEVAL.check(fields, text).right for _ in range(20)}) == 1
+    """The library detects it by draws, and these are of two languages."""
+    for language, texts in {
+        "de": ("Das ist ein Satz von dieser Art. This is a sentence of this kind.",),
+        "da": (
+            "C'est une phrase de ce genre. Det er en setning.",
+            "Dette er en. Questa è una frase.",
+        ),
+    }.items():
+        fields = line(("language:response_language", {"language": language}))
+        for text in texts:
+            assert len({IFEVAL.check(fields, text).right for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize(

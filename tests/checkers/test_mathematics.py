@@ -31,6 +31,7 @@ def answer(response, checker=MATH):
         {"solution": r"As $9 \cdot 120 = 1080$, it is $\boxed{1080}$, and not 7."},
         {"answer": "1080", "solution": "#### 7"},
         {"answer": None, "solution": "#### 1080"},
+        {"solution": "#### 1. Multiply\n12 * 90 = 1080\n#### 1,0,80"},
     ],
 )
 def test_references_of_many_forms(fields):
@@ -112,6 +113,7 @@ def test_votes_know_a_number_however_it_is_written(over, under):
         (r"\boxed{-0.00000001}", "0"),
         (r"\boxed{100}", "100"),
         (r"\boxed{100.00}", "100"),
+        (r"\boxed{12345678901234567891}", "12345678901234567891"),
         (r"\boxed{\sqrt{2}}", "1.414214"),
         (r"\boxed{2, 1}", "{1, 2}"),
         (r"\boxed{1+x}", "x + 1"),
