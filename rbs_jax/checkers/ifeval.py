@@ -100,7 +100,7 @@ def _rule(name: object, given: object) -> Callable[[str], bool]:
         raise UserError(f"the kwargs of {name} are {arguments}; it takes {wanted or 'none'}")
     try:
         instruction.build_description(**arguments)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"the kwargs of {name}, {arguments}, are not taken: {error}") from error
     taken = instruction.get_instruction_args() or {}
     others = {key for key in wanted if _plain(taken[key]) != _plain(arguments[key])}

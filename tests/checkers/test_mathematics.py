@@ -31,7 +31,8 @@ def answer(response, checker=MATH):
         {"solution": r"As $9 \cdot 120 = 1080$, it is $\boxed{1080}$, and not 7."},
         {"answer": "1080", "solution": "#### 7"},
         {"answer": None, "solution": "#### 1080"},
-        {"solution": "#### 1. Multiply\n12 * 90 = 1080\n#### 1,0,80"},
+        {"solution": "#### Multiply\n12 * 90 = 1080\n#### 1,0,80"},
+        {"solution": "#### 7\nor is it more?\n#### 1080"},
     ],
 )
 def test_references_of_many_forms(fields):

@@ -33,3 +33,10 @@ def test_a_line_counts_once_but_for_ifevals_instructions():
     three = {name for name, checker in CHECKERS.items() if checker.weight(fields) == 3}
     assert three == {"ifeval_instructions", "ifeval_instructions_loose"}
     assert {CHECKERS[name].weight(fields) for name in CHECKERS.keys() - three} == {1}
+
+
+def test_gsm8k_alone_knows_gsm8ks_mark():
+    fields = {"answer": "129200"}
+    response = "The final answer is $76,000 + $53,200 = $129,200. #### 129200"
+    assert find_checker("gsm8k").check(fields, response).right == 1.0
+    assert find_checker("math").check(fields, response).right == 0.0
