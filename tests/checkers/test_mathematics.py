@@ -146,3 +146,7 @@ def test_a_formula_too_large_to_evaluate_is_wrong_in_time():
     began = time.monotonic()
     assert MATH.check({"answer": "18"}, r"\boxed{9^{9^{9}}}") == (0.0, "9**(9**9)")
     assert time.monotonic() - began < 30
+
+
+def test_of_several_marks_the_last_counts():
+    assert mathematics.reference({"solution": "#### 7\nor more?\n#### 1,080"}) == r"\boxed{1080}"
