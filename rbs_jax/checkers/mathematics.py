@@ -4,9 +4,14 @@ The whole response is parsed as math-verify does by default: of "the final answe
 \boxed{}, "answer: ...", and the last formula or number, the first that is there. It is right where
 math-verify holds it equal to the reference: equal as sets, intervals or expressions, numbers to 6
 decimals. What takes longer than 5 seconds counts as not equal.
+
+GSM8K differs in one thing: a response that ends with GSM8K's own mark, "#### 18", answers what
+stands behind it. math-verify does not know the mark, and takes "$76,000 + $" for a formula.
 """
 
+import re
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from rbs_jax.checkers.checker import Checker, Fields, Verdict
@@ -14,6 +19,8 @@ from rbs_jax.errors import UserError
 
 DECIMALS = 6
 """To which math-verify compares numbers."""
+MARKED = re.compile(r"####\s*\$?(-?[\d.,]*\d)\.?\s*$")
+"""At the end alone: elsewhere it is a heading."""
 SECONDS = 5
 """For the one string of an answer; math-verify allows as much for each of its steps."""
 
@@ -28,6 +35,16 @@ def check(fields: Fields, response: str) -> Verdict:
 
     found = parse(response)
     return Verdict(float(verify(_parsed(reference(fields)), found)), _canonical(found))
+
+
+def check_gsm8k(fields: Fields, response: str) -> Verdict:
+    """As `check`, of what stands behind the mark "####" where the response ends with it.
+
+    Raises:
+      UserError: as `check`.
+    """
+    marked = MARKED.search(response)
+    return check(fields, _boxed(marked[1]) if marked else response)
 
 
 def reference(fields: Fields) -> str:
@@ -48,12 +65,16 @@ def reference(fields: Fields) -> str:
         raise UserError(f"field {field!r} is {type(text).__name__}, not a string or a number")
     text = str(text)
     if "####" in text:
-        text = text.rpartition("####")[2].strip().replace(",", "")
-    elif r"\boxed" in text:
+        return _boxed(text.rpartition("####")[2])
+    if r"\boxed" in text:
         return text
-    elif field == "solution":
+    if field == "solution":
         raise UserError(r"field 'solution' has no '####' and no \boxed{}, which mark its answer")
     return rf"\boxed{{{text}}}"
+
+
+def _boxed(number: str) -> str:
+    return rf"\boxed{{{number.strip().replace(',', '')}}}"
 
 
 @lru_cache(1)
@@ -90,10 +111,12 @@ def _written(value: Any) -> str:
     if isinstance(value, Eq) and value.lhs.is_Symbol:
         value = value.rhs  # math-verify holds x = 5 equal to 5
     if isinstance(value, Expr) and not value.is_Integer and value.is_number and value.is_real:
-        number = f"{float(value):.{DECIMALS}f}".rstrip("0").rstrip(".")
-        return "0" if number == "-0" else number
+        number = float(value)
+        if isfinite(number):
+            written = f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".")
+            return "0" if written == "-0" else written
     return str(value)
 
 
-GSM8K = Checker("GSM8K: math-verify holds the answers equal", check)
+GSM8K = Checker("GSM8K: math-verify holds the answers equal", check_gsm8k)
 MATH = Checker("MATH: math-verify holds the answers equal", check)

@@ -1,0 +1,85 @@
+import os
+
+import pytest
+
+from rbs_jax.checkers.checked import LINES, check_all
+from rbs_jax.checkers.mathematics import GSM8K
+from rbs_jax.data.sources import Record
+from rbs_jax.errors import UserError
+from tests.checkers.made import folder, sentences  # noqa: F401
+
+OWN = """
+import os, signal
+
+def equal(fields, response):
+    return response == fields["answer"], str(os.getpid())
+
+def fails(fields, response):
+    return 1 / (fields["answer"] != response)
+
+def dies(fields, response):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def rows(*answers):
+    return [Record({"answer": answer}, f"some.jsonl:{n}") for n, answer in enumerate(answers, 1)]
+
+
+@pytest.fixture
+def own(folder):  # noqa: F811
+    (folder / "own_checked.py").write_text(OWN)
+
+
+def test_in_other_processes_as_in_this_one():
+    count = 3 * LINES + 1
+    lines = rows(*(str(n % 5) for n in range(count)))
+    responses = [[f"#### {k}" for k in range(n % 4)] for n in range(count)]
+    told = []
+    found = check_all("gsm8k", lines, responses, told.append)
+    pairs = zip(lines, responses, strict=True)
+    assert found == [[GSM8K.check(row.fields, text) for text in own] for row, own in pairs]
+    assert sum(told) == sum(map(len, responses))
+    assert len(told) == 4
+
+
+@pytest.mark.usefixtures("own")
+def test_a_function_in_the_current_folder_runs_in_other_processes():
+    found = check_all("own_checked:equal", rows("a", "b"), [["a", "b"], ["b"]])
+    assert [[verdict.right for verdict in own] for own in found] == [[1.0, 0.0], [1.0]]
+    assert {verdict.answer for own in found for verdict in own}.isdisjoint({str(os.getpid())})
+
+
+@pytest.mark.usefixtures("own")
+def test_an_error_names_the_line_and_the_response():
+    wrong = r"^some\.jsonl:2, response 3: own_checked:fails raised ZeroDivisionError: division by"
+    with pytest.raises(UserError, match=wrong):
+        check_all("own_checked:fails", rows("a", "b"), [["x"], ["x", "y", "b"]])
+
+
+def test_so_does_a_line_without_a_reference():
+    with pytest.raises(UserError, match=r"^some\.jsonl:1, response 1: no field 'answer'"):
+        check_all("math", rows(None), [["5"]])
+
+
+@pytest.mark.usefixtures("own")
+def test_a_killed_process_is_one_line():
+    with pytest.raises(UserError, match="checks answers by own_checked:dies was killed"):
+        check_all("own_checked:dies", rows("a"), [["x"]])
+
+
+def test_an_unknown_checker_is_refused_before_any_process_starts():
+    with pytest.raises(UserError, match="no checker 'other'"):
+        check_all("other", [], [])
+
+
+def test_of_no_rows_there_are_no_verdicts():
+    assert check_all("gsm8k", [], []) == []
+
+
+@pytest.mark.usefixtures("sentences")
+def test_what_ifeval_needs_is_found_in_other_processes():
+    fields = {"instruction_id_list": ["length_constraints:number_sentences"]}
+    fields["kwargs"] = [{"num_sentences": 2, "relation": "at least"}]
+    found = check_all("ifeval", [Record(fields, "some.jsonl:1")], [["One. Two.", "One."]])
+    assert found == [[(1.0, None), (0.0, None)]]
