@@ -40,7 +40,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cloud.txt requirements-beam.txt requirements-sample.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cloud.txt requirements-beam.txt requirements-ifeval.txt requirements-sample.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -94,7 +94,7 @@ def test_a_run_is_told_from_a_result(tmp_path):
     (run / "result.json").write_text('{"checkpoint": "run@5"}')
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "lo')
     one = result(tmp_path / "one", "a", rows([1]))
-    results, runs = read_folders([str(run), one])
+    results, _, runs = read_folders([str(run), one])
     assert [found.name for found in results] == ["a"]
     assert runs[0].metrics == [{"step": 1, "loss": 1.0}]
 
@@ -102,10 +102,10 @@ def test_a_run_is_told_from_a_result(tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "result.json: no such file; give folders that rbs eval or rbs train wrote"),
+        ({}, "result.json: no such file; give folders that rbs eval, rbs bon, rbs combine, rbs train wrote"),
         ({"result.json": "{"}, "result.json: not valid JSON"),
         ({"result.json": "[]"}, "result.json: expected a JSON object, found list"),
-        ({"result.json": "{}"}, "result.json: neither of rbs eval nor of rbs train"),
+        ({"result.json": "{}"}, "result.json: of none of rbs eval, rbs bon, rbs combine, rbs train"),
         ({"result.json": '{"suite": "pairs"}'}, "result.json: has no 'model'; run rbs eval again"),
     ],
 )
@@ -145,5 +145,5 @@ def test_scores_beside_a_result_without_items_are_another_ones(tmp_path):
 
 def test_a_run_that_is_not_finished_has_its_curves(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "suite_pairs": 0.5}\n')
-    _, (run,) = read_folders([str(tmp_path)])
+    _, _, (run,) = read_folders([str(tmp_path)])
     assert (run.fields, run.metrics) == ({}, [{"step": 1, "suite_pairs": 0.5}])
