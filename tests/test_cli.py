@@ -111,7 +111,12 @@ def test_the_overview_names_every_command(capsys, args):
         ),
         ("plan", ["--topology", "2*v5e:4x4", "(default: 3)", "--train.steps", "--out"]),
         ("eval", ["--data", "(required)", "FOLDER@STEP", "heldout", "rewardbench2"]),
-        ("report", ["--out", "(required)", "rbs eval and rbs train wrote"]),
+        (
+            "bon",
+            ["--checker", "gsm8k", "--sample", "(default: 32)", "[tokens]", "[seconds]", "--close"],
+        ),
+        ("combine", ["--rule", "knockout", "--whiten", "(default: False)", "(required)"]),
+        ("report", ["--out", "(required)", "rbs eval, rbs bon, rbs combine and rbs train wrote"]),
         ("inspect", ["--pairs", "(default: 3)", "--split.prefix-length", "--grid.prefixes"]),
     ],
 )
@@ -142,8 +147,8 @@ def test_help_on_a_config_shows_its_values(capsys):
         ("prepair", "perhaps prepare"),
         (
             "xyz",
-            "there are quickstart, prepare, train, plan, score, eval, report, export, check, "
-            "inspect",
+            "there are quickstart, prepare, train, plan, score, eval, bon, combine, report, "
+            "export, check, inspect",
         ),
     ],
 )
@@ -478,7 +483,7 @@ def test_an_evaluation_overwrites_no_result_of_another_kind(folder, run, corpus,
     result.parent.mkdir()
     result.write_text(content, errors="surrogateescape")
     said = mistake("eval", run, "heldout", "--data", corpus, "--out", "other")
-    assert "other/result.json: is no result of an evaluation" in said
+    assert "other/result.json: is no result of this command" in said
     assert result.read_text(errors="surrogateescape") == content
 
 

@@ -28,8 +28,13 @@ RM, ORACLE, LOGP = "rm", "oracle", "logp"
 VOTES: Mapping[str, Pick] = {"majority": by_majority, "weighted_majority": by_weighted_majority}
 
 
-def figures(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
+def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) -> dict[str, Any]:
     """Every curve over n, whatever the candidates let be known; None for what they do not.
+
+    Args:
+      pools: the candidates of each prompt.
+      rule: what picks by the models' scores.
+      ns: sizes to measure; None for `sizes` of the pools.
 
     Returns:
       "n", and lists beside it: "prompts" that have so many candidates, "kl_upper_bound" [nats],
@@ -37,10 +42,11 @@ def figures(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
       with its ci95, "inside_controls", "oracle", "random", "logp", "majority" and
       "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`_maps`);
       "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
-      all of them. What is right or wrong counts by its share of 1, intervals are 95% over prompts,
-      an error is the standard error of having drawn some subsets instead of all.
+      all of them as far as every source goes. What is right or wrong counts by its share of 1,
+      intervals are 95% over prompts, an error is the standard error of having drawn some subsets
+      instead of all.
     """
-    ns = sizes(pools)
+    ns = sizes(pools) if ns is None else ns
     found = {
         "prompts_in_all": len(pools),
         "mixed": _mixed(pools),
@@ -53,7 +59,10 @@ def figures(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
     apart = by_source(pools)
     if len(apart) > 1:
         found["by_source"] = {name: figures(own, rule) for name, own in apart.items()}
-        found["within_sources"] = figures([p for own in apart.values() for p in own], rule)
+        each = [own for pools_of_source in apart.values() for own in pools_of_source]
+        # Farther, the curve would be one of other sources.
+        shared = min((sizes(own) for own in apart.values()), key=max)
+        found["within_sources"] = figures(each, rule, shared)
     return found
 
 

@@ -41,7 +41,9 @@ def curve_table(fields: Mapping[str, Any]) -> Table:
             row += [_signed(fields["above_random"][at]), bounds(fields["above_random_ci95"][at])]
             row += [number(fields[name][at]) for name in there]
             row += [number(own[at]) for own in controls.values()]
-            row.append(", ".join(map(spaced, fields["inside_controls"][at])) or "none")
+            inside = fields["inside_controls"][at]
+            every = len(inside) == len(fields["controls"]) + 1  # chance is the other
+            row.append("all" if every else ", ".join(map(spaced, inside)) or "none")
         rows.append(row)
     head = ["", "prompts", "KL up to"]
     if fields["rm"] is not None:
@@ -90,14 +92,11 @@ def picked_sections(picked: Sequence[Picked]) -> list[Section]:
     sections = []
     for own in by_file.values():
         parts: list[Part] = [Note(SAID)]
-        if any(each.fields["rm"] is not None for each in own):
-            parts.append(_curves("Accuracy of what is picked", own))
-            for source in own[0].fields.get("by_source", {}):
-                of_source = [
-                    Picked(each.name, each.fields["by_source"][source])
-                    for each in own
-                    if source in each.fields.get("by_source", {})
-                ]
+        judged = [each for each in own if each.fields["rm"] is not None]
+        if judged:
+            parts.append(_curves("Accuracy of what is picked", judged))
+            for source in judged[0].fields.get("by_source", {}):
+                of_source = [Picked(each.name, each.fields["by_source"][source]) for each in judged]
                 parts.append(_curves(f"Accuracy of what is picked, within {source}", of_source))
         parts += [_gold(each) for each in own if each.fields["overoptimisation"] is not None]
         for each in own:

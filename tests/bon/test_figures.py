@@ -131,7 +131,8 @@ def test_candidates_of_several_sources_are_also_picked_within_each():
     assert set(found["by_source"]) == {"a", "b"}
     assert found["by_source"]["a"]["n"] == [1, 2, 3]
     assert found["by_source"]["b"]["prompts"] == [30, 30]
-    assert found["within_sources"]["prompts"] == [60, 60, 30]
+    assert found["within_sources"]["n"] == [1, 2]  # as far as both go
+    assert found["within_sources"]["prompts"] == [60, 60]
     assert found["within_sources"]["prompts_in_all"] == 60
     # Taking all together, the scores look skilled; inside a source they choose blindly.
     assert "chance" not in found["inside_controls"][-1]

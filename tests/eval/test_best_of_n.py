@@ -116,9 +116,10 @@ def test_a_stopped_command_goes_on(runs, file, tmp_path, monkeypatch):
         if len(written) == 2:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(portions, "put_text", stopping)
+    monkeypatch.setattr(portions, "put_text", stopping)
+    with pytest.raises(KeyboardInterrupt):
         best_of_n(str(runs / "one"), file, str(out))
+    monkeypatch.setattr(portions, "put_text", put)
     assert [path.name for path in out.iterdir()] == ["kept"]
     asked = []
     scored = Scorer.scored

@@ -102,10 +102,16 @@ def test_a_run_is_told_from_a_result(tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "result.json: no such file; give folders that rbs eval, rbs bon, rbs combine, rbs train wrote"),
+        (
+            {},
+            "no such file; give folders that rbs eval, rbs bon, rbs combine, rbs train wrote",
+        ),
         ({"result.json": "{"}, "result.json: not valid JSON"),
         ({"result.json": "[]"}, "result.json: expected a JSON object, found list"),
-        ({"result.json": "{}"}, "result.json: of none of rbs eval, rbs bon, rbs combine, rbs train"),
+        (
+            {"result.json": "{}"},
+            "result.json: of none of rbs eval, rbs bon, rbs combine, rbs train",
+        ),
         ({"result.json": '{"suite": "pairs"}'}, "result.json: has no 'model'; run rbs eval again"),
     ],
 )

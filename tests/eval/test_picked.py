@@ -1,0 +1,168 @@
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from rbs_jax.bon.figures import figures
+from rbs_jax.choose.table import RULES
+from rbs_jax.eval.compare import Picked, read_folders
+from rbs_jax.eval.overview import report
+from rbs_jax.eval.page import Plot, Section, Table, as_html, as_text
+from rbs_jax.eval.picked import curve_table, picked_sections, told
+from rbs_jax.files import json_text
+from tests.bon.made import pool, random_pools
+
+ABOUT = {
+    "file": "candidates.jsonl",
+    "candidates": "0123",
+    "checker": "math",
+    "responses": 96,
+    "unscored": 2,
+    "random_heads_on": "language",
+    "language_model": "language",
+    "model": "one",
+}
+
+
+def full():
+    """A result that has everything."""
+    pools = random_pools(
+        12,
+        8,
+        answers=lambda chance, n: [str(a) for a in chance.integers(3, size=n)],
+        gold=lambda chance, n: chance.normal(size=n),
+        logprob=lambda chance, n: chance.normal(size=n),
+        source=lambda _, n: ["ab"[k % 2] for k in range(n)],
+    )
+    return ABOUT | figures(pools, RULES["mean"])
+
+
+def bare():
+    """A result that knows nothing beside scores."""
+    pools = [pool([1, 2, 3], None, at) for at in range(3)]
+    return ABOUT | {"checker": None, "language_model": None} | figures(pools, RULES["mean"])
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, fields in (("one", full()), ("two", full() | {"model": "two"}), ("bare", bare())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json_text(fields))
+    return [str(tmp_path / name) for name in ("one", "two", "bare")]
+
+
+def test_the_table_has_a_row_for_each_n_and_what_is_known():
+    table = curve_table(full())
+    assert [row[0] for row in table.rows] == ["n 1", "n 2", "n 4", "n 8"]
+    head = list(table.head)
+    for name in ("rm", "over random", "oracle", "random", "logp", "majority", "weighted", "longer"):
+        assert name in head
+    assert all(len(row) == len(head) for row in table.rows)
+    found = full()
+    assert table.rows[2][head.index("oracle")] == f"{found['oracle'][2]:.3f}"
+    assert table.rows[2][head.index("KL up to")] == "0.64"
+    assert table.rows[2][head.index("over random")] == f"{found['above_random'][2]:+.3f}"
+    assert table.rows[0][-1] == "all"
+    assert list(curve_table(bare()).head) == ["", "prompts", "KL up to"]
+
+
+def test_a_result_is_told_whole():
+    said = as_text("", [Section("", told(full()))])
+    for piece in (
+        "96 candidates of 12 prompts; at most 8 a prompt, 12 prompts with right and wrong ones",
+        "right by math",
+        "2 have no score and are picked last",
+        "MAP, n chosen here",
+        "peak d",
+        "within sources: at most 4 a prompt",
+    ):
+        assert piece in " ".join(said.split()), piece
+    assert "it is not known which are right" in " ".join(
+        as_text("", [Section("", told(bare()))]).split()
+    )
+
+
+def test_results_on_the_same_candidates_share_a_section(folders):
+    _, picked, _ = read_folders(folders)
+    assert [each.name for each in picked] == [
+        f"one ({folders[0]})",
+        "two",
+        f"one ({folders[2]})",
+    ]
+    (section,) = picked_sections(picked[:2])
+    assert section.title == "Best of N: candidates.jsonl"
+    captions = [part.caption for part in section.parts if isinstance(part, Plot)]
+    assert captions == [
+        "Accuracy of what is picked",
+        "Accuracy of what is picked, within a",
+        "Accuracy of what is picked, within b",
+        f"Gold score against proxy, {picked[0].name}",
+        "Gold score against proxy, two",
+    ]
+    other = Picked("x", picked[1].fields | {"candidates": "4567"})
+    assert len(picked_sections([picked[0], other])) == 2
+
+
+def test_curves_and_laws_are_drawn_where_they_are(folders):
+    _, picked, _ = read_folders(folders)
+    (section,) = picked_sections(picked[:2])
+    plot, _, _, gold, _ = (part for part in section.parts if isinstance(part, Plot))
+
+    class Axes:
+        """Remembers what is drawn."""
+
+        def __init__(self):
+            self.drawn, self.others = {}, []
+
+        def plot(self, x, y, *_, label=None, **__):
+            self.drawn[label] = (list(x), list(y))
+
+        def twinx(self):
+            self.others.append(Axes())
+            return self.others[-1]
+
+        def __getattr__(self, _):
+            return lambda *_, **__: None
+
+    axes, found = Axes(), picked[0].fields
+    plot.draw(axes)
+    assert axes.drawn["two"] == (found["n"], found["rm"])
+    assert axes.drawn["oracle"] == (found["n"], found["oracle"])
+    assert {"random", "logp", "majority", "weighted majority", "longer"} < set(axes.drawn)
+    axes = Axes()
+    gold.draw(axes)
+    x, y = axes.drawn["law of best of n"]
+    fit = found["overoptimisation"]["laws"]["best_of_n"]
+    assert y[-1] == pytest.approx(x[-1] * (fit["alpha"] - fit["beta"] * x[-1]))
+    x, y = axes.drawn["law of rl"]
+    fit = found["overoptimisation"]["laws"]["rl"]
+    assert y[50] == pytest.approx(x[50] * (fit["alpha"] - fit["beta"] * np.log(x[50])))
+    (proxy,) = axes.others[0].drawn.values()
+    assert proxy[1][-1] == pytest.approx(
+        found["overoptimisation"]["proxy"][-1] - found["overoptimisation"]["proxy"][0]
+    )
+
+
+def test_they_stand_on_the_common_page(folders, tmp_path):
+    said = report(folders, tmp_path / "page")
+    assert "Best of N: candidates.jsonl" in said
+    page = (tmp_path / "page" / "report.html").read_text()
+    images = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
+    assert len(images) == 5
+    assert b"upper bound of the KL" in base64.b64decode(images[0])
+
+
+def test_few_points_have_no_law_and_one_candidate_a_curve_of_one_point():
+    pools = [pool([1.0], [1], at, gold=[2.0]) for at in range(3)]
+    found = Picked("one", ABOUT | figures(pools, RULES["mean"]))
+    (section,) = picked_sections([found])
+    assert "Too few sizes for a law" in as_text("", [section])
+    as_html("", [section])
+    tables = [part for part in section.parts if isinstance(part, Table)]
+    assert len(tables[0].rows) == 1
+
+
+def test_no_candidates_at_all_are_told(tmp_path):
+    found = ABOUT | figures([pool([], [])], RULES["mean"])
+    assert "at most 0 a prompt" in as_text("", picked_sections([Picked("one", found)]))
