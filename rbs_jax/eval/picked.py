@@ -96,7 +96,11 @@ def picked_sections(picked: Sequence[Picked]) -> list[Section]:
         if judged:
             parts.append(_curves("Accuracy of what is picked", judged))
             for source in judged[0].fields.get("by_source", {}):
-                of_source = [Picked(each.name, each.fields["by_source"][source]) for each in judged]
+                of_source = [
+                    Picked(each.name, each.fields["by_source"][source])
+                    for each in judged
+                    if source in each.fields.get("by_source", {})
+                ]
                 parts.append(_curves(f"Accuracy of what is picked, within {source}", of_source))
         parts += [_gold(each) for each in own if each.fields["overoptimisation"] is not None]
         for each in own:
