@@ -2,9 +2,10 @@
 
 Ours is the path of `rbs score`, which encodes a prompt once for all its responses; theirs takes
 each prompt and response as one text, in the batch size that is fastest (sdpa, inference mode).
-Both are given strings, and tokenise them in what is timed. They take turns, each in a process
-of its own. A made-up tokenizer makes every character a token. Needs the whole package, torch
-and transformers.
+Both are given strings, and tokenise them in what is timed. The third is all that `rbs bon` does on
+the same candidates in a process that has run before: it reads file and model, scores, with five
+random heads beside, and measures every curve. They take turns, each in a process of its own. A made-up
+tokenizer makes every character a token. Needs the whole package, torch and transformers.
 
     python benchmarks/score.py
     python benchmarks/score.py --prompts 4 --dtype bfloat16
@@ -89,6 +90,36 @@ class Ours:
         return time.perf_counter() - began
 
 
+class BestOfN:
+    """The function of `rbs bon`, from the file of candidates to the files of results."""
+
+    def __init__(self, folder: Path, texts: Texts, threads: int) -> None:
+        take_threads(threads)
+        from rbs_jax.eval.best_of_n import best_of_n
+
+        self._best_of_n, self._folder = best_of_n, str(folder)
+        self._file = folder / "candidates.jsonl"
+        lines = [
+            {"prompt": prompt, "responses": own, "correct": [n % 3 == 0 for n in range(len(own))]}
+            for prompt, own in texts
+        ]
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def first(self) -> tuple[int | None, list[float | None]]:
+        """As `Ours.first`."""
+        with tempfile.TemporaryDirectory() as out:
+            self._best_of_n(self._folder, str(self._file), out)
+            lines = (Path(out) / "scores.jsonl").read_text().splitlines()
+        return None, [score for line in lines for score in json.loads(line)["scores"]]
+
+    def step(self) -> float:
+        """Seconds of all of it; a new folder, so that nothing is kept."""
+        with tempfile.TemporaryDirectory() as out:
+            began = time.perf_counter()
+            self._best_of_n(self._folder, str(self._file), out)
+            return time.perf_counter() - began
+
+
 class Transformers:
     """AutoTokenizer and AutoModelForSequenceClassification, batch by batch."""
 
@@ -162,7 +193,8 @@ def measure(folder: Path, model: TransformerConfig, args: argparse.Namespace) ->
     """
     with Program("score", "Folder", folder, model, args.seed):
         pass
-    texts, sides = made_up(args), {"ours": "Ours", "transformers": "Transformers"}
+    texts = made_up(args)
+    sides = {"ours": "Ours", "rbs bon": "BestOfN", "transformers": "Transformers"}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     sizes, scores = {}, {}
     with ExitStack() as programs:
@@ -171,9 +203,10 @@ def measure(folder: Path, model: TransformerConfig, args: argparse.Namespace) ->
             for name, kind in sides.items()
         }
         for name, program in running.items():
-            sizes[name], scores[name] = program.ask("first")
-        ours, theirs = (np.array(scores[name], np.float64) for name in sides)
-        apart = float(np.abs(ours - theirs).max())
+            sizes[name], given = program.ask("first")
+            scores[name] = np.array(given, np.float64)
+        theirs = scores["transformers"]
+        apart = max(float(np.abs(own - theirs).max()) for own in scores.values())
         if not apart <= CLOSE[model.dtype] * theirs.std():
             sys.exit(f"scores differ by {apart}, their standard deviation is {theirs.std()}")
         for _ in range(args.rounds):
@@ -184,7 +217,10 @@ def measure(folder: Path, model: TransformerConfig, args: argparse.Namespace) ->
     shared = args.prompts * forward_flops(model, 1, args.prompt)
     shared += count * forward_flops(model, 1, args.response, args.prompt)
     medians = {name: statistics.median(own) for name, own in seconds.items()}
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["transformers"], strict=True)]
+    ratios = {
+        name: [b / a for a, b in zip(own, seconds["transformers"], strict=True)]
+        for name, own in seconds.items()
+    }
     return {
         "responses_per_second": {name: count / median for name, median in medians.items()},
         "flops_per_second": {
@@ -194,7 +230,9 @@ def measure(folder: Path, model: TransformerConfig, args: argparse.Namespace) ->
         "texts_at_a_time": sizes["transformers"],
         "flop_ratio": alone / shared,
         "time_ratio": medians["transformers"] / medians["ours"],
-        "time_ratio_of_rounds": [min(ratios), max(ratios)],
+        "time_ratio_of_rounds": [min(ratios["ours"]), max(ratios["ours"])],
+        "bon_time_ratio": medians["transformers"] / medians["rbs bon"],
+        "bon_time_ratio_of_rounds": [min(ratios["rbs bon"]), max(ratios["rbs bon"])],
         "largest_difference": apart,
         "standard_deviation": float(theirs.std()),
     }
@@ -228,7 +266,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print two lines for each dtype, and one last line of JSON."""
+    """Print some lines for each dtype, and one last line of JSON."""
     args = parse()
     os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both are on the device
@@ -252,14 +290,18 @@ def main() -> None:
             f"{args.n} responses of {args.response}"
         )
         for name, rate in said["responses_per_second"].items():
-            flops = said["flops_per_second"][name] / GIGA
-            size = f", {said['texts_at_a_time']} at a time" if name != "ours" else ""
-            print(f"{name:12} {rate:8.1f} responses/s, {flops:.1f} GFLOP/s{size}")
+            flops = said["flops_per_second"].get(name)
+            speed = "" if flops is None else f", {flops / GIGA:.1f} GFLOP/s"
+            size = f", {said['texts_at_a_time']} at a time" if name == "transformers" else ""
+            print(f"{name:12} {rate:8.1f} responses/s{speed}{size}")
         low, high = said["time_ratio_of_rounds"]
         rate = said["time_ratio"] / said["flop_ratio"]
         print(
             f"time {said['time_ratio']:.2f} (rounds {low:.2f}-{high:.2f}) = FLOPs "
             f"{said['flop_ratio']:.2f} x FLOPs a second, ours over theirs, {rate:.2f}\n"
+            f"all of rbs bon: time {said['bon_time_ratio']:.2f} "
+            f"(rounds {said['bon_time_ratio_of_rounds'][0]:.2f}-"
+            f"{said['bon_time_ratio_of_rounds'][1]:.2f})\n"
             f"scores differ by {said['largest_difference']:.2g} at most; their standard "
             f"deviation is {said['standard_deviation']:.2g}",
             flush=True,

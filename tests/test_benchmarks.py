@@ -68,7 +68,8 @@ def test_both_scorers_agree():
     flags = ["--n", "3", "--prompt", "17", "--response", "5", "--prompts", "2", "--rounds", "1"]
     said = run("score.py", *flags, "--dtype", "float32")["results"]["float32"]
     assert said["largest_difference"] < 1e-4 * said["standard_deviation"]
-    assert said.keys() >= {"flop_ratio", "time_ratio", "responses_per_second", "flops_per_second"}
+    assert said.keys() >= {"flop_ratio", "time_ratio", "bon_time_ratio", "flops_per_second"}
+    assert set(said["responses_per_second"]) == {"ours", "rbs bon", "transformers"}
 
 
 @pytest.fixture

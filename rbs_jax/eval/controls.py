@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -117,8 +118,13 @@ def random_heads(
 
 def head(seed: int, config: TransformerConfig) -> np.ndarray:
     """The head that a fresh model of this seed has, without its trunk, [D]."""
-    drawn = jax.jit(lambda: RewardModel(jax.random.key(seed), config).head[...])()
+    drawn = _drawn(seed, config)
     return np.asarray(jax.sharding.reshard(drawn, jax.sharding.PartitionSpec()))
+
+
+@partial(jax.jit, static_argnames="config")
+def _drawn(seed: int, config: TransformerConfig) -> jax.Array:
+    return RewardModel(jax.random.key(seed), config).head[...]
 
 
 def language_model_of(found: Found, named: str | None) -> Found | None:
