@@ -118,13 +118,13 @@ def random_heads(
 
 def head(seed: int, config: TransformerConfig) -> np.ndarray:
     """The head that a fresh model of this seed has, without its trunk, [D]."""
-    drawn = _drawn(seed, config)
+    drawn = _drawn(jax.random.key(seed), config)
     return np.asarray(jax.sharding.reshard(drawn, jax.sharding.PartitionSpec()))
 
 
 @partial(jax.jit, static_argnames="config")
-def _drawn(seed: int, config: TransformerConfig) -> jax.Array:
-    return RewardModel(jax.random.key(seed), config).head[...]
+def _drawn(key: jax.Array, config: TransformerConfig) -> jax.Array:
+    return RewardModel(key, config).head[...]
 
 
 def language_model_of(found: Found, named: str | None) -> Found | None:
