@@ -4,8 +4,8 @@ Ours is the path of `rbs score`, which encodes a prompt once for all its respons
 each prompt and response as one text, in the batch size that is fastest (sdpa, inference mode).
 Both are given strings, and tokenise them in what is timed. The third is all that `rbs bon` does
 on the same candidates in a process that has run before: it reads file and model, scores, with five
-random heads beside, and measures every curve. They take turns, each in a process of its own. A made-up
-tokenizer makes every character a token. Needs the whole package, torch and transformers.
+random heads beside, and measures every curve. They take turns, each in a process of its own. A
+made-up tokenizer makes every character a token. Needs the whole package, torch and transformers.
 
     python benchmarks/score.py
     python benchmarks/score.py --prompts 4 --dtype bfloat16
