@@ -113,13 +113,27 @@ def test_an_evaluation_by_url_is_that_on_disk(places, capsys):
     assert "run: holds a run with a result of its own" in capsys.readouterr().err
 
 
+def test_the_best_of_n_by_url_is_that_on_disk(places, capsys):
+    disk, bucket = places
+    for place in (disk, bucket.url):
+        out = f"{place}/picked/"
+        assert main(["bon", f"{place}/run", f"{place}/in.jsonl", "--out", out]) == 0
+        assert main(["bon", f"{place}/run", f"{place}/in.jsonl", "--out", out]) == 0, "again"
+        command = ["combine", f"{place}/picked", "--rule", "worst"]
+        assert main([*command, "--out", f"{place}/combined"]) == 0
+        assert f"{place}/combined/result.json\n" in capsys.readouterr().out
+    for name in ("picked/scores.jsonl", "picked/best.jsonl", "combined/scores.jsonl"):
+        assert bucket.get(name) == (disk / name).read_bytes()
+
+
 def test_process_0_alone_writes(places, monkeypatch, tmp_path):
     disk = places[0]
-    for module in ("score.files", "score.parts", "score.progress", "eval.results"):
+    for module in ("score.files", "score.parts", "score.progress", "eval.results", "eval.portions"):
         monkeypatch.setattr(f"rbs_jax.{module}.is_first", lambda: False)
     assert main(["score", f"{disk}/run", f"{disk}/in.jsonl", "--out", f"{tmp_path}/out"]) == 0
     evaluated = ["eval", f"{disk}/run", "heldout", "--data", f"{disk}/corpus"]
     assert main([*evaluated, "--out", f"{tmp_path}/eval"]) == 0
+    assert main(["bon", f"{disk}/run", f"{disk}/in.jsonl", "--out", f"{tmp_path}/bon"]) == 0
     assert not list(tmp_path.iterdir())
 
 
