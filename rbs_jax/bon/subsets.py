@@ -48,7 +48,7 @@ def drawn(
       choose: the chance of each place of every subset to be picked.
       seed: of the draws, of which the same ones are made for every rule and model.
     """
-    chance = np.random.default_rng([seed, n])
+    chance = np.random.default_rng(seed)
     if (all_of := math.comb(count, n)) <= SUBSETS:
         once = np.array(list(combinations(range(count), n)))
         places = np.tile(once, (max(2, SUBSETS // all_of), 1, 1))

@@ -93,3 +93,9 @@ def test_what_a_rule_draws_itself_is_part_of_the_error():
     values = drawn(2, 2, coin, seed=0) @ np.array([0.0, 1.0])
     assert values.shape == (SUBSETS, 1)
     assert error(values) == pytest.approx(0.5 / math.sqrt(SUBSETS), rel=0.1)
+    values = drawn(3, 2, lambda places, chance: np.eye(2)[chance.integers(2, size=len(places))], 0)
+    values = values @ np.array([0.0, 1.0, 1.0])
+    assert values.shape == (SUBSETS // 3, 3)
+    # Of the three pairs two are coins and one is worth 1 in any case.
+    spread = math.sqrt(2 / 3 * 0.25 / values.size)
+    assert error(values) == pytest.approx(spread, rel=0.15)
