@@ -50,6 +50,14 @@ def test_the_whole_pool_gives_the_highest_score():
     assert figures(pools, MEAN)["rm"][-1] == pytest.approx(expected)
 
 
+def test_every_random_head_has_its_own_curve():
+    pools = good_pools()
+    found = figures(pools, MEAN)["random_heads"]
+    for at, curve in enumerate(found):
+        expected = np.mean([own.known.correct[own.heads[at][0].argmax()] for own in pools])
+        assert curve[-1] == pytest.approx(expected)
+
+
 def test_skill_is_above_random_and_none_is_inside_its_controls():
     found = figures(good_pools(), MEAN)
     assert set(found["inside_controls"][0]) == {"longer", "chance", "random_head"}  # all are alike
@@ -164,6 +172,7 @@ def test_gold_is_followed_along_n_with_its_laws():
             assert low < value < high
     by_hand = [own.known.gold[own.scores[0].argmax()] for own in pools]
     assert found["gold"][-1] == pytest.approx(np.mean(by_hand))
+    assert found["gold_oracle"][-1] == pytest.approx(np.mean([p.known.gold.max() for p in pools]))
 
 
 def test_a_proxy_that_is_partly_unknown_has_no_curve():

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from rbs_jax.checkers.checker import Checker, Verdict
 from rbs_jax.cli import main
 from rbs_jax.eval import portions
 from rbs_jax.eval.best_of_n import best_of_n
@@ -173,6 +174,26 @@ def test_a_checker_says_what_is_right_and_what_is_answered(runs, file, tmp_path,
     assert found["rm"] == pytest.approx([0.5] * 4)
     assert found["mixed"] == 0
     assert read(tmp_path / "out" / "scores.jsonl")[0]["answers"] == rows()[0]["answers"]
+
+
+def test_a_prompt_counts_as_often_as_the_checker_says(runs, file, tmp_path, monkeypatch):
+    def check_all(_, records, responses, __):
+        return [
+            [Verdict(float(at < 6), None)] * len(own)
+            for at, (_, own) in enumerate(zip(records, responses, strict=True))
+        ]
+
+    def weight(fields):
+        return 3 if int(fields["id"].split()[1]) < 6 else 1
+
+    monkeypatch.setattr("rbs_jax.eval.best_of_n.check_all", check_all)
+    monkeypatch.setattr(
+        "rbs_jax.eval.best_of_n.find_checker", lambda _: Checker("", lambda *_: None, weight)
+    )
+    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine")
+    assert found["rm"][0] == pytest.approx(3 * 6 / (3 * 6 + 18))
+    again = combine([str(tmp_path / "out")], "mean", str(tmp_path / "again"))
+    assert again["rm"] == found["rm"]
 
 
 def test_without_a_word_on_what_is_right_there_are_scores_and_the_best(runs, tmp_path, capsys):
