@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -27,11 +28,17 @@ def best(scores: Float[np.ndarray, " K"], n: int) -> Picks:
       scores: -inf for a candidate without one.
       n: from 1 to K.
     """
-    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    upto, i = np.cumsum(sizes), np.arange(n)
-    # C(c, n) / C(K, n) factor by factor, since binomials overflow.
-    share = np.prod(np.maximum(upto[:, None] - i, 0) / (len(scores) - i), axis=1)
-    return (np.diff(share, prepend=0.0) / sizes)[group][None, None]
+    in_order = np.sort(scores)
+    below, upto = (in_order.searchsorted(scores, side) for side in ("left", "right"))
+    share = _shares(len(scores), n)
+    return ((share[upto] - share[below]) / (upto - below))[None, None]
+
+
+@lru_cache
+def _shares(count: int, n: int) -> Float[np.ndarray, " C"]:
+    """C(c, n) / C(count, n) for c from 0 to count, factor by factor: binomials overflow."""
+    c = np.arange(count, 0, -1)
+    return np.cumprod([1.0, *np.maximum(c - n, 0) / c])[::-1]
 
 
 def drawn(

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from rbs_jax.eval.compare import Picked
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table
 from rbs_jax.eval.report import bounds, number, spaced
+from rbs_jax.suites.beside import CHANCE
 
 LINES = {
     "oracle": ("-", "gray"),
@@ -21,35 +22,33 @@ LINES = {
 SAID = (
     "Every curve is the exact mean over all subsets of n candidates, but for votes and "
     "tournaments, means over drawn subsets (standard errors are in result.json). Intervals are "
-    "95% by bootstrap over prompts. A figure is inside a control where the interval of its "
-    "difference from that control, over the same prompts, does not lie above 0. The KL is an upper "
-    "bound [nats], log n - (n - 1) / n, and no estimate."
+    "95% by bootstrap over prompts. A star marks a control that rm is inside: the interval of its "
+    "difference from that control, over the same prompts, does not lie above 0, or one of the "
+    "random heads reaches it. The KL is an upper bound [nats], log n - (n - 1) / n, no estimate."
 )
 
 
 def curve_table(fields: Mapping[str, Any]) -> Table:
-    """A row for each n."""
-    shown = {"oracle": "oracle", "random": "random", "logp": "logp", "majority": "majority"}
-    shown |= {"weighted_majority": "weighted"}
-    there = [name for name in shown if fields[name] is not None]
-    controls = {name: own for name, own in (fields["controls"] or {}).items() if name != "logp"}
-    rows = []
-    for at, n in enumerate(fields["n"]):
-        row = [f"n {n}", f"{fields['prompts'][at]:,}", f"{fields['kl_upper_bound'][at]:.2f}"]
-        if fields["rm"] is not None:
-            row += [number(fields["rm"][at]), bounds(fields["rm_ci95"][at])]
-            row += [_signed(fields["above_random"][at]), bounds(fields["above_random_ci95"][at])]
-            row += [number(fields[name][at]) for name in there]
-            row += [number(own[at]) for own in controls.values()]
-            inside = fields["inside_controls"][at]
-            every = len(inside) == len(fields["controls"]) + 1  # chance is the other
-            row.append("all" if every else ", ".join(map(spaced, inside)) or "none")
-        rows.append(row)
-    head = ["", "prompts", "KL up to"]
+    """A column for each n, a row for each way to pick; a star where `rm` is not above it."""
+    rows = [["prompts", *(f"{count:,}" for count in fields["prompts"])]]
+    rows.append(["KL up to [nats]", *(f"{kl:.2f}" for kl in fields["kl_upper_bound"])])
     if fields["rm"] is not None:
-        head += ["rm", "95%", "over random", "95%", *(shown[name] for name in there)]
-        head += [*map(spaced, controls), "inside"]
-    return Table(rows, head)
+        rows += [
+            ["rm", *map(number, fields["rm"])],
+            ["  95%", *map(bounds, fields["rm_ci95"])],
+            ["  over random", *(f"{value:+.3f}" for value in fields["above_random"])],
+            ["  95%", *map(bounds, fields["above_random_ci95"])],
+        ]
+        controls = {"random": fields["random"], **fields["controls"]}
+        for name, values in controls.items():
+            key = CHANCE if name == "random" else name
+            inside = [key in own for own in fields["inside_controls"]]
+            cells = zip(values, inside, strict=True)
+            rows.append([spaced(name), *(f"{v:.3f}{'*' if no else ' '}" for v, no in cells)])
+        for name in ("oracle", "majority", "weighted_majority"):
+            if fields[name] is not None:
+                rows.append([spaced(name), *(f"{value:.3f} " for value in fields[name])])
+    return Table(rows, ["n", *map(str, fields["n"])])
 
 
 def map_table(fields: Mapping[str, Any]) -> Table:
@@ -130,10 +129,6 @@ def _mixed(fields: Mapping[str, Any]) -> str:
     return f"at most {most} a prompt, {fields['mixed']:,} prompts with right and wrong ones"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
-
-
 def _curves(caption: str, picked: Sequence[Picked]) -> Plot:
     """Each model's curve, and over them what does not hang on the model."""
     first = picked[0].fields
@@ -148,9 +143,9 @@ def _curves(caption: str, picked: Sequence[Picked]) -> Plot:
         for name, (style, color) in LINES.items():
             if first[name] is not None:
                 axes.plot(first["n"], first[name], style, color=color, label=spaced(name))
-        for name in ("longer", "random_head"):
+        for name, color in (("longer", "C6"), ("random_head", "C5")):
             line = first["controls"][name]
-            axes.plot(first["n"], line, ".", linestyle=":", label=spaced(name))
+            axes.plot(first["n"], line, ".", linestyle=":", color=color, label=spaced(name))
         axes.set_xscale("log", base=2)
         bound = zip(first["n"], first["kl_upper_bound"], strict=True)
         axes.set_xticks(first["n"], [f"{n}\n{kl:.2f}" for n, kl in bound])

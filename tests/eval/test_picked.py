@@ -53,19 +53,35 @@ def folders(tmp_path):
     return [str(tmp_path / name) for name in ("one", "two", "bare")]
 
 
-def test_the_table_has_a_row_for_each_n_and_what_is_known():
-    table = curve_table(full())
-    assert [row[0] for row in table.rows] == ["n 1", "n 2", "n 4", "n 8"]
-    head = list(table.head)
-    for name in ("rm", "over random", "oracle", "random", "logp", "majority", "weighted", "longer"):
-        assert name in head
-    assert all(len(row) == len(head) for row in table.rows)
+def test_the_table_has_a_column_for_each_n_and_a_row_for_what_is_known():
     found = full()
-    assert table.rows[2][head.index("oracle")] == f"{found['oracle'][2]:.3f}"
-    assert table.rows[2][head.index("KL up to")] == "0.64"
-    assert table.rows[2][head.index("over random")] == f"{found['above_random'][2]:+.3f}"
-    assert table.rows[0][-1] == "all"
-    assert list(curve_table(bare()).head) == ["", "prompts", "KL up to"]
+    table = curve_table(found)
+    assert list(table.head) == ["n", "1", "2", "4", "8"]
+    rows = {name: cells for name, *cells in table.rows}
+    assert rows["prompts"] == ["12"] * 4
+    assert rows["KL up to [nats]"] == ["0.00", "0.19", "0.64", "1.20"]
+    assert rows["rm"] == [f"{value:.3f}" for value in found["rm"]]
+    assert rows["  over random"][2] == f"{found['above_random'][2]:+.3f}"
+    assert rows["oracle"][2] == f"{found['oracle'][2]:.3f} "
+    for name in ("random", "logp", "longer", "random head", "majority", "weighted majority"):
+        assert len(rows[name]) == 4, name
+    assert [row[0] for row in curve_table(bare()).rows] == ["prompts", "KL up to [nats]"]
+
+
+def test_a_star_marks_what_the_model_is_not_above():
+    found = full()
+    found["inside_controls"] = [["chance", "longer"], ["longer"], [], ["random_head"]]
+    rows = {name: cells for name, *cells in curve_table(found).rows}
+    stars = {
+        name: [cell.endswith("*") for cell in rows[name]]
+        for name in ("random", "longer", "random head", "logp")
+    }
+    assert stars == {
+        "random": [True, False, False, False],
+        "longer": [True, True, False, False],
+        "random head": [False, False, False, True],
+        "logp": [False] * 4,
+    }
 
 
 def test_a_result_is_told_whole():
@@ -150,7 +166,7 @@ def test_few_points_have_no_law_and_one_candidate_a_curve_of_one_point():
     assert "Too few sizes for a law" in as_text("", [section])
     as_html("", [section])
     tables = [part for part in section.parts if isinstance(part, Table)]
-    assert len(tables[0].rows) == 1
+    assert list(tables[0].head) == ["n", "1"]
 
 
 def test_no_candidates_at_all_are_told(tmp_path):
