@@ -1,7 +1,6 @@
 """Lines of prompts with their candidates, and what a line says of them beside their texts."""
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,8 @@ from rbs_jax.errors import UserError
 from rbs_jax.suites.items import Item, id_of
 from rbs_jax.suites.suite import unit_of
 
+LARGEST = 1e30
+"""Of a given number: means and squares of larger ones may overflow."""
 PerCandidate = Float[np.ndarray, " K"]
 
 
@@ -47,17 +48,36 @@ def candidates_of(records: Sequence[Record]) -> tuple[list[Item], list[Known]]:
         Item(id_of(record), "all", prompt_of(record), responses_of(record), 0) for record in records
     ]
     known = [
-        _known(record, len(item.responses)) for record, item in zip(records, items, strict=True)
+        known_of(record, len(item.responses)) for record, item in zip(records, items, strict=True)
     ]
     return items, known
 
 
-def _known(record: Record, count: int) -> Known:
+def refuse_partly_known(records: Sequence[Record], known: Sequence[Known]) -> None:
+    """What only some lines say would be known of none.
+
+    Raises:
+      UserError: a line lacks "correct", "answers" or "gold" where another has it.
+    """
+    for field in ("correct", "answers", "gold"):
+        lacks = [getattr(own, field) is None for own in known]
+        if any(lacks) and not all(lacks):
+            first, other = records[lacks.index(True)], records[lacks.index(False)]
+            said = f"no field {field!r}, which {other.where} has; give it in all lines or in none"
+            raise UserError(f"{first.where}: {said}")
+
+
+def known_of(record: Record, count: int) -> Known:
+    """What a line knows of its candidates.
+
+    Raises:
+      UserError: a field is of another kind or length, naming it.
+    """
     return Known(
         _numbers(record, "correct", count, _share),
         _list(record, "answers", count, _answer),
-        _numbers(record, "gold", count, _number),
-        _numbers(record, "logprob", count, _number),
+        _numbers(record, "gold", count, number_of),
+        _numbers(record, "logprob", count, number_of),
         _list(record, "source", count, checked_text),
     )
 
@@ -82,16 +102,21 @@ def _numbers(
     return None if values is None else np.array(values, float)
 
 
-def _number(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{what} is {value!r}, not a finite number")
+def number_of(value: object, what: str) -> float:
+    """The value, if it is a number of ordinary size.
+
+    Raises:
+      UserError: it is not, naming `what` it is.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise UserError(f"{what} is {value!r:.40}, not a number from {-LARGEST:g} to {LARGEST:g}")
     return float(value)
 
 
 def _share(value: object, what: str) -> float:
     if isinstance(value, bool):
         return float(value)
-    share = _number(value, what)
+    share = number_of(value, what)
     if not 0 <= share <= 1:
         raise UserError(f"{what} is {value!r}, neither true, false nor a share from 0 to 1")
     return share

@@ -46,8 +46,11 @@ def curve(pools: Sequence[Pool], ns: Sequence[int], pick: Pick, worth: Worth) ->
         counts = np.array([pool.known.weight for pool in there])
         units = np.repeat([pool.prompt for pool in there], counts).tolist()
         groups[str(n)] = Group(np.repeat([own.mean() for own in values], counts), units)
-        parts = [count * error(own) for count, own in zip(counts, values, strict=True)]
-        errors.append(math.hypot(*parts) / max(counts.sum(), 1))
+        parts: dict[str, float] = {}
+        for pool, count, own in zip(there, counts, values, strict=True):
+            # Pools of one prompt share their draws: their errors add up like one.
+            parts[pool.prompt] = parts.get(pool.prompt, 0.0) + float(count) * error(own)
+        errors.append(math.hypot(*parts.values()) / max(counts.sum(), 1))
     return Curve(groups, errors)
 
 
@@ -79,12 +82,13 @@ def by_majority(pool: Pool, n: int) -> Picks:
     return drawn(pool.size, n, lambda places, _: majority(answers[places]), _seed(pool))
 
 
-def by_weighted_majority(pool: Pool, n: int) -> Picks:
-    """A candidate with the answer whose candidates have the largest sum of strengths, exp(reward).
+def by_weighted_majority(rule: Rule, pool: Pool, n: int) -> Picks:
+    """A candidate with the answer whose candidates have the largest sum of strengths, exp(value).
 
-    Of several models it is their mean reward.
+    Values are the rule's, those of one model its rewards; of a rule without any, mean rewards.
     """
-    answers, scores = _numbered(pool), pool.scores.mean(axis=0)
+    answers = _numbered(pool)
+    scores = pool.scores.mean(axis=0) if rule.values is None else rule.values(pool.scores)
 
     def choose(places: np.ndarray, _: np.random.Generator) -> np.ndarray:
         return weighted(answers[places], strengths(scores[places]))

@@ -20,12 +20,13 @@ from rbs_jax.bon.curves import (
     sizes,
 )
 from rbs_jax.bon.overoptimised import kl_upper_bound, laws
+from rbs_jax.bon.permutations import LEVEL, blind
 from rbs_jax.choose.rule import Rule
 from rbs_jax.suites.beside import CHANCE, HEAD, Beside, averaged
-from rbs_jax.suites.figures import Group, Groups, interval_of, resampled
+from rbs_jax.suites.figures import FEWEST, Group, Groups, interval_of, resampled
 
 RM, ORACLE, LOGP = "rm", "oracle", "logp"
-VOTES: Mapping[str, Pick] = {"majority": by_majority, "weighted_majority": by_weighted_majority}
+VOTES = ("majority", "weighted_majority")
 
 
 def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) 
     Returns:
       "n", and lists beside it: "prompts" that have so many candidates, "kl_upper_bound" [nats],
       "rm" (the rule's picks by the model's scores) with "rm_ci95" and "rm_error", "above_random"
-      with its ci95, "inside_controls", "oracle", "random", "logp", "majority" and
+      with its ci95 and p (`blind`), "inside_controls", "oracle", "random", "logp", "majority" and
       "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`_maps`);
       "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
       all of them as far as every source goes. What is right or wrong counts by its share of 1,
@@ -104,11 +105,11 @@ def _of(field: str) -> Worth:
 
 
 def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, Any]:
-    names = (RM, "rm_ci95", "rm_error", "above_random", "above_random_ci95", "inside_controls")
+    names = (RM, "rm_ci95", "rm_error", "above_random", "above_random_ci95", "above_random_p")
     if not ns or not _all_know(pools, "correct"):
-        absent = (*names, ORACLE, "random", LOGP, "controls", "random_heads", "map")
+        others = (ORACLE, "random", LOGP, "inside_controls", "controls", "random_heads", "map")
         votes = [f"{vote}{end}" for vote in VOTES for end in ("", "_error")]
-        return dict.fromkeys((*absent, *votes))
+        return dict.fromkeys((*names, *others, *votes))
     curves = _curves(pools, ns, rule)
     heads = [
         curve(pools, ns, by_rule(rule, partial(_by_head, at)), _of("correct")).groups
@@ -121,8 +122,12 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
     above = [beside.above(CHANCE, {str(n): 1.0}) for n in ns]
     own = ([e["accuracy"] for e in each], [e["ci95"] for e in each], ours.errors)
     apart = ([a["difference"] for a in above], [a["ci95"] for a in above])
-    inside = [e["inside_controls"] for e in each]
-    found: dict[str, Any] = dict(zip(names, (*own, *apart, inside), strict=True))
+    p = blind(pools, ns, by_rule(rule, lambda pool: pool.scores), _of("correct"))
+    found: dict[str, Any] = dict(zip(names, (*own, *apart, p), strict=True))
+    found["inside_controls"] = [
+        _inside(e, _mixed([pool for pool in pools if pool.size >= n]), of_n)
+        for e, n, of_n in zip(each, ns, p, strict=True)
+    ]
     found |= {ORACLE: _means(curves[ORACLE].groups), "random": _means(controls[CHANCE])}
     found[LOGP] = _means(controls[LOGP]) if LOGP in controls else None
     for vote in VOTES:
@@ -135,7 +140,18 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
     of_all = {RM: ours.groups, "random": controls[CHANCE]} | {
         name: own.groups for name, own in curves.items() if name != CHANCE
     }
-    return found | {"map": {name: _maps(own) for name, own in of_all.items()}}
+    most = min(pool.size for pool in pools if pool.size)
+    common = [str(n) for n in ns if n <= most]  # else points would be of other prompts
+    maps = {name: _maps({n: own[n] for n in common}) for name, own in of_all.items()}
+    return found | {"map": maps}
+
+
+def _inside(figure: Mapping[str, Any], mixed: int | None, p: float) -> list[str]:
+    """Of too few prompts on which picking matters, no figure is above any control."""
+    if mixed is None or mixed < FEWEST:
+        return list(figure["controls"])
+    inside = list(figure["inside_controls"])
+    return [*inside, CHANCE] if p > LEVEL and CHANCE not in inside else inside
 
 
 def _is_control(name: str) -> bool:
@@ -153,7 +169,7 @@ def _curves(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, C
     if _all_know(pools, "logprob"):
         picks[LOGP] = by_value(_of("logprob"))
     if _all_know(pools, "answers"):
-        picks |= VOTES
+        picks |= zip(VOTES, (by_majority, partial(by_weighted_majority, rule)), strict=True)
     return {name: curve(pools, ns, pick, _of("correct")) for name, pick in picks.items()}
 
 
@@ -163,6 +179,8 @@ def _means(groups: Groups) -> list[float]:
 
 def _maps(groups: Groups) -> dict[str, Any]:
     """The best point of a curve (the paper's MAP), and one whose n was chosen on other prompts.
+
+    Both go as far as all prompts do.
 
     The best of a curve is chosen on what it is measured on, so it is too high, the more so the
     more the curve is noise. For the other, prompts are halved by their digest, and what is best
@@ -201,7 +219,7 @@ def _half(group: Group, side: int) -> Group:
 def _overoptimisation(
     pools: Sequence[Pool], ns: Sequence[int], rule: Rule
 ) -> dict[str, Any] | None:
-    """Gold and proxy along n, each with its interval, and the laws that fit the gold's gain."""
+    """Gold and proxy along n, their gains over n = 1 on the same prompts, and the laws."""
     if not _all_know(pools, "gold") or not ns:
         return None
     pick = by_rule(rule, lambda pool: pool.scores)
@@ -217,6 +235,16 @@ def _overoptimisation(
         draws = resampled(groups)
         found[name] = _means(groups)
         found[f"{name}_ci95"] = [interval_of(groups, draws, {str(n): 1.0}) for n in ns]
+        gains = _gains(groups, curve(pools, ns, by_chance, worth).groups)
+        found[f"{name}_gain"] = _means(gains)
         if name == "gold":
-            found["laws"] = laws(ns, groups)
+            found["laws"] = laws(ns, gains)
     return found
+
+
+def _gains(groups: Groups, blind: Groups) -> dict[str, Group]:
+    """Values less those of the same prompts at n = 1, which is picking blindly."""
+    return {
+        name: Group(group.values - blind[name].values, group.units)
+        for name, group in groups.items()
+    }

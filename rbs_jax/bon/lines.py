@@ -1,11 +1,13 @@
 """The lines of scores.jsonl: all numbers of a prompt's candidates, to combine them later."""
 
 import operator
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from rbs_jax.bon.candidates import Known, Pool
+from rbs_jax.bon.candidates import Pool, known_of, number_of
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
 
@@ -46,26 +48,29 @@ def pool_of(line: Record) -> Pool:
     """
     fields: dict[str, Any] = line.fields
     try:
-        known = Known(
-            **{name: _array(fields[name]) for name in KNOWN},
-            **{name: fields[name] for name in TOLD},
-            weight=operator.index(fields["weight"]),
-        )
-        if known.weight < 1:
+        scores, heads = fields["scores"], fields["random_heads"]
+        numbers = {"scores": scores, **fields["controls"]}
+        numbers |= {f"random_heads[{at}]": own for at, own in enumerate(heads)}
+        if len({len(own) for own in numbers.values()}) > 1 or not re.fullmatch(
+            "[0-9a-f]{16}", fields["prompt"]
+        ):
+            raise ValueError("lists of unlike lengths, or no digest of a prompt")
+        weight = operator.index(fields["weight"])
+        if weight < 1:
             raise ValueError("a weight below 1")
-        scores = _array(fields["scores"])
-        if scores is None:
-            raise ValueError("no scores")
-        controls = {name: _array(own) for name, own in fields["controls"].items()}
-        heads = [_array(own) for own in fields["random_heads"]]
-        lists = [scores, *controls.values(), *heads, *known[:-1]]
-        if len({len(own) for own in lists if own is not None}) != 1:
-            raise ValueError("lists of unlike lengths")
-        names = str(fields["id"]), str(fields["prompt"])
-        return Pool(*names, scores[None], controls, [own[None] for own in heads], known)
+        name = str(fields["id"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"no line of rbs bon ({type(error).__name__}: {error}); run rbs bon again"
         raise UserError(f"{line.where}: {said}") from error
+    read = {key: _scores(own, f"{line.where}: {key}") for key, own in numbers.items()}
+    return Pool(
+        name,
+        fields["prompt"],
+        read["scores"][None],
+        {key: read[key] for key in fields["controls"]},
+        [read[f"random_heads[{at}]"][None] for at in range(len(heads))],
+        known_of(line, len(scores))._replace(weight=weight),
+    )
 
 
 def _listed(values: np.ndarray | None) -> list[float | None] | None:
@@ -74,7 +79,7 @@ def _listed(values: np.ndarray | None) -> list[float | None] | None:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def _array(values: Any) -> Any:
-    if values is None:
-        return None
-    return np.array([-np.inf if value is None else value for value in values], float)
+def _scores(values: Sequence[object], what: str) -> np.ndarray:
+    """Null is none."""
+    numbers = (-np.inf if value is None else number_of(value, what) for value in values)
+    return np.array(list(numbers), float)

@@ -18,15 +18,20 @@ def kl_upper_bound(n: int) -> float:
     return float(np.log(n) - (n - 1) / n)
 
 
-def laws(ns: Sequence[int], gold: Groups) -> dict[str, Any] | None:
+def laws(ns: Sequence[int], gains: Groups) -> dict[str, Any] | None:
     """Fits of the gold score's gain over n = 1 to the laws of arXiv:2210.10760, with d = sqrt(KL).
 
         best_of_n   R(d) = d (alpha - beta d)
         rl          R(d) = d (alpha - beta log d)
 
-    KL is the upper bound, in nats; R in the gold score's unit; least squares in R over all n > 1.
+    KL is the upper bound, in nats; R in the gold score's unit, over the prompts that have n, each
+    less its own mean; least squares in R over all n > 1.
     The law of best of n has its peak at d = alpha / (2 beta), where beta > 0. Intervals are 95%,
     by bootstrap over prompts.
+
+    Args:
+      ns: the sizes.
+      gains: by n, each prompt's gold score of what is picked less that at n = 1.
 
     Returns:
       For each law "alpha", "beta", their "_ci95" and "residual" (root mean square, in gold's
@@ -36,9 +41,9 @@ def laws(ns: Sequence[int], gold: Groups) -> dict[str, Any] | None:
     over = [n for n in ns if n > 1]
     if len(over) < 2:
         return None
-    means = np.array([gold[str(n)].values.mean() for n in over]) - gold["1"].values.mean()
-    draws = resampled(gold)
-    drawn = np.stack([draws[str(n)] - draws["1"] for n in over])
+    means = np.array([gains[str(n)].values.mean() for n in over])
+    draws = resampled(gains)
+    drawn = np.stack([draws[str(n)] for n in over])
     d = np.sqrt([kl_upper_bound(n) for n in over])
     own = _fit(np.stack([d, -d * d], axis=1), means, drawn)
     alpha, beta = own["alpha"], own["beta"]

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 
 SUBSETS = 64
 """About so many are drawn where there is no closed form; all of them where there are no more."""
+GAMES = 2**20
+"""Pairs of candidates that a rule is given at once, for a tournament's memory."""
 
 Picks = Float[np.ndarray, "R S K"]
 """The chance of each candidate to be picked: in R draws of each of S subsets that are all there
@@ -62,8 +64,10 @@ def drawn(
     else:
         places = chance.permuted(np.tile(np.arange(count), (SUBSETS, 1)), axis=1)[:, None, :n]
     picks = np.zeros((*places.shape[:2], count))
-    own = choose(places.reshape(-1, n), chance).reshape(places.shape)
-    np.put_along_axis(picks, places, own, axis=2)
+    flat = places.reshape(-1, n)
+    at_once = max(1, GAMES // n**2)
+    parts = [choose(flat[at : at + at_once], chance) for at in range(0, len(flat), at_once)]
+    np.put_along_axis(picks, places, np.concatenate(parts).reshape(places.shape), axis=2)
     return picks
 
 

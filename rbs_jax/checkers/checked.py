@@ -1,8 +1,10 @@
 """Many responses checked, in other processes."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout
 
 from rbs_jax.checkers.checker import Verdict
 from rbs_jax.checkers.table import find_checker
@@ -47,8 +49,8 @@ def check_all(
                 checked: list[list[Verdict]] = future.result()
             except BrokenProcessPool as error:
                 raise UserError(
-                    f"a process that checks answers by {name} was killed, perhaps for want of "
-                    "memory: free some and start again"
+                    f"a process that checks answers by {name} ended: killed, perhaps for want of "
+                    "memory, or by the checker itself"
                 ) from error
             verdicts += checked
             if done is not None:
@@ -66,4 +68,5 @@ def _check(name: str, batch: list[tuple[Record, Sequence[str]]]) -> list[list[Ve
         except UserError as error:
             raise UserError(f"{row.where}, response {number}: {error}") from error
 
-    return [[one(row, n, text) for n, text in enumerate(own, 1)] for row, own in batch]
+    with redirect_stdout(sys.stderr):  # what a function prints is no part of the result
+        return [[one(row, n, text) for n, text in enumerate(own, 1)] for row, own in batch]

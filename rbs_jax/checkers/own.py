@@ -1,6 +1,7 @@
 """`module:function`: a checker of the user's own."""
 
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -42,9 +43,12 @@ def _checked(name: str, function: Callable[[Fields, str], Any]) -> Callable[[Fie
         except (Exception, SystemExit) as error:  # whatever the function does
             raise UserError(f"{name} raised {_told(error)}") from error
         right, answer = returned if _is_pair(returned) else (returned, None)
-        known = isinstance(right, bool | np.bool_ | Real) and 0 <= float(right) <= 1
-        if known and (answer is None or isinstance(answer, str)):
-            return Verdict(float(right), answer)
+        try:
+            share = float(right) if isinstance(right, bool | np.bool_ | Real) else math.nan
+        except OverflowError:
+            share = math.nan
+        if 0 <= share <= 1 and (answer is None or isinstance(answer, str)):
+            return Verdict(share, answer)
         raise UserError(
             f"{name} returned {returned!r:.80}; it should return a bool, a number from 0 to 1, or "
             "a pair of that and the answer as a string or None"

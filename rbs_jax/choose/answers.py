@@ -32,18 +32,21 @@ def weighted(answers: Answers, weights: Float[np.ndarray, "*B K"]) -> Choice:
     """
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("a weight is negative or no finite number")
-    same = answers[..., :, None] == answers[..., None, :]
-    total = np.where(answers >= 0, (same * weights[..., None, :]).sum(axis=-1), -np.inf)
+    of_row = answers.reshape(-1, answers.shape[-1]) + 1  # 0 for none
+    kinds = of_row.max(initial=0) + 1
+    said = of_row + kinds * np.arange(len(of_row))[:, None]
+    sums = np.bincount(said.ravel(), weights.ravel())[said]
+    total = np.where(of_row > 0, sums, -np.inf)
     top = total >= total.max(axis=-1, keepdims=True) * (1 - EQUAL)
-    shares = top / same.sum(axis=-1)  # 1 an answer: equal ones share equally
-    return shares / shares.sum(axis=-1, keepdims=True)
+    shares = top / np.bincount(said.ravel())[said]  # 1 an answer: equal ones share equally
+    return (shares / shares.sum(axis=-1, keepdims=True)).reshape(answers.shape)
 
 
 def strengths(scores: Values) -> Float[np.ndarray, "*B K"]:
     """Bradley-Terry strengths, exp(r - max r): from 0 (no score) to 1 (the highest one).
 
     P(i before j) is i's strength over the sum of both. With them `weighted` is the `majority` where
-    all scores are equal. All are 0 where nobody has a score.
+    all scores are equal. All are 1 where nobody has a score.
 
     Args:
       scores: rewards; -inf is none.
@@ -53,4 +56,4 @@ def strengths(scores: Values) -> Float[np.ndarray, "*B K"]:
     """
     someone = scored(scores[..., None, :]).any(axis=-1, keepdims=True)
     best = np.where(someone, scores.max(axis=-1, keepdims=True), 0)
-    return np.exp(np.asarray(scores, float) - best)
+    return np.where(someone, np.exp(np.asarray(scores, float) - best), 1.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.bon.candidates import Known, Pool, candidates_of, pools_of
+from rbs_jax.bon.candidates import Known, Pool, candidates_of, pools_of, refuse_partly_known
 from rbs_jax.bon.figures import figures
 from rbs_jax.bon.lines import chosen, line_of
 from rbs_jax.checkers.checked import check_all
@@ -19,13 +19,16 @@ from rbs_jax.data.sources import Record, read_jsonl
 from rbs_jax.data.template import Form
 from rbs_jax.errors import UserError
 from rbs_jax.eval.benchmark import digest
+from rbs_jax.eval.controls import language_model_of
 from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
 from rbs_jax.eval.scored import score_beside_controls
 from rbs_jax.hosts.together import first_says, refuse_unlike
 from rbs_jax.sample.candidates import sample
 from rbs_jax.sample.config import SampleConfig
 from rbs_jax.score.progress import Progress
+from rbs_jax.storage import exists
 from rbs_jax.suites.items import Item
+from rbs_jax.train.models import find_model
 
 ARGMAX = "mean"
 """Of one model."""
@@ -66,9 +69,13 @@ def best_of_n(
       UserError: no such model or file, a line that is not as it should be, a server that does not
         answer, or `out` holds something else.
     """
-    first_says(lambda: refuse_other_result(out, "rm"))
+    first_says(lambda: refuse_other_result(out, "rm", "rule"))
     first_says(lambda: refuse_unwritable_folder(out))
     records = _read(file)
+    # What is wrong is told before a server is asked for much.
+    language_model_of(find_model(model), language_model)
+    if checker is not None:
+        find_checker(checker)
     if server is not None:
         drawn = f"{out}/candidates.jsonl"
         sample(records, server, drawn, sampling or SampleConfig())
@@ -76,6 +83,7 @@ def best_of_n(
     items, known = candidates_of(records)
     if checker is not None:
         known = _checked(checker, records, items, known)
+    refuse_partly_known(records, known)
     scored = score_beside_controls(items, out, model, language_model, form, close)
     pools = pools_of(items, known, scored.ours, scored.controls, scored.heads)
     result = {
@@ -93,6 +101,8 @@ def best_of_n(
 
 def _read(file: str) -> list[Record]:
     """The lines, the same in every process."""
+    if not exists(file):
+        raise UserError(f"{file}: no such file")
     records = list(read_jsonl(file))
     if not records:
         raise UserError(f"{file}: holds no line")
@@ -113,13 +123,14 @@ def _checked(
 
     verdicts = first_says(check)
     weight = find_checker(checker).weight
+    answers_at_all = any(answer is not None for own in verdicts for _, answer in own)
     checked = []
     for record, own, of_item in zip(records, known, verdicts, strict=True):
         answers = [answer for _, answer in of_item]
         checked.append(
             own._replace(
                 correct=np.array([right for right, _ in of_item], float),
-                answers=answers if any(answers) else own.answers,
+                answers=answers if answers_at_all else own.answers,
                 weight=weight(record.fields),
             )
         )

@@ -14,7 +14,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.eval.compare import result_of_picking
 from rbs_jax.eval.results import SCORES, refuse_other_result, write_result
 
-KEPT = ("file", "candidates", "checker", "responses", "template", "language_model")
+KEPT = ("file", "candidates", "checker", "responses", "language_model")
 """What is the first folder's."""
 
 
@@ -35,12 +35,14 @@ def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -
     Raises:
       UserError: a folder holds no such result, or one of other candidates.
     """
-    refuse_other_result(out, "rm")
+    refuse_other_result(out, "rule")
     found = [result_of_picking(folder) for folder in folders]
     for folder, fields in zip(folders, found, strict=True):
         if fields["candidates"] != found[0]["candidates"]:
             raise UserError(f"{folder}: is of other candidates than {folders[0]}")
     each = [[pool_of(line) for line in read_jsonl(f"{folder}/{SCORES}")] for folder in folders]
+    for folder, pools in zip(folders, each, strict=True):
+        _refuse_unlike(folder, pools, folders[0], each[0])
     if whiten:
         each = [_whitened(pools) for pools in each]
     pools = [_together(own) for own in zip(*each, strict=True)]
@@ -69,6 +71,27 @@ def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -
         ]
     write_result(out, result, lines)
     return result
+
+
+def _refuse_unlike(
+    folder: str, pools: Sequence[Pool], first: str, of_first: Sequence[Pool]
+) -> None:
+    """Lines of the same candidates, of which the same is known, stand side by side."""
+    if len(pools) != len(of_first):
+        said = f"has {len(pools)} lines, {first} has {len(of_first)}; run rbs bon again"
+        raise UserError(f"{folder}/{SCORES}: {said}")
+    for at, (own, other) in enumerate(zip(pools, of_first, strict=True), start=1):
+        where = f"{folder}/{SCORES}: line {at}"
+        if _shape(own) != _shape(other):
+            raise UserError(f"{where}: is of other candidates than in {first}; run rbs bon again")
+        for name, value in own.known._asdict().items():
+            if not np.array_equal(value, getattr(other.known, name)):
+                said = f"{name} is not as in {first}; run rbs bon with the same lines and --checker"
+                raise UserError(f"{where}: {said}")
+
+
+def _shape(pool: Pool) -> tuple[str, int, int, list[str]]:
+    return pool.prompt, pool.size, len(pool.heads), sorted(pool.controls)
 
 
 def _together(own: Sequence[Pool]) -> Pool:

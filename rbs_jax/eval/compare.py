@@ -19,6 +19,12 @@ OF_A_BENCHMARK = (
     *("data", "template", "max_length", "dtype", "random_heads_on", "language_model"),
 )
 """What the page reads of a result."""
+OF_PICKING = (
+    *("model", "file", "candidates", "checker", "responses", "unscored", "language_model", "n"),
+    *("prompts", "prompts_in_all", "mixed", "kl_upper_bound", "map", "overoptimisation", "oracle"),
+    *("random", "logp", "majority", "weighted_majority", "controls", "random_heads"),
+    *("above_random", "above_random_ci95", "above_random_p", "rm_ci95", "inside_controls"),
+)
 WRITERS = "rbs eval, rbs bon, rbs combine, rbs train"
 
 
@@ -64,7 +70,7 @@ def read_folders(folders: Sequence[str]) -> tuple[list[Result], list[Picked], li
         if "suite" in fields:
             results.append((folder, _result(folder, fields)))
         elif "rm" in fields:
-            picked.append((folder, Picked(str(fields["model"]), fields)))
+            picked.append((folder, Picked(str(fields.get("model")), _picked(folder, fields))))
         elif "checkpoint" in fields or metrics:
             runs.append(Run(folder, fields, metrics))
         else:
@@ -86,6 +92,14 @@ def result_of_picking(folder: str) -> dict[str, Any]:
     fields = {} if text is None else _object(text, f"{folder}/{RESULT}")
     if "rm" not in fields:
         raise UserError(f"{folder}/{RESULT}: no result of rbs bon")
+    return fields
+
+
+def _picked(folder: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Raises UserError where it lacks what the page shows."""
+    for name in OF_PICKING:
+        if name not in fields:
+            raise UserError(f"{folder}/{RESULT}: has no {name!r}; run rbs bon again")
     return fields
 
 

@@ -1,6 +1,8 @@
 """What picking the best of N is worth, as tables and plots for a terminal and for the page."""
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ LINES = {
 SAID = (
     "Every curve is the exact mean over all subsets of n candidates, but for votes and "
     "tournaments, means over drawn subsets (standard errors are in result.json). Intervals are "
-    "95% by bootstrap over prompts. A star marks a control that rm is inside: the interval of its "
+    "95% by bootstrap over prompts; p is the share of deals of right and wrong among each prompt's "
+    "candidates that do as well. A star marks a control that rm is inside: the interval of its "
     "difference from that control, over the same prompts, does not lie above 0, or one of the "
-    "random heads reaches it. The KL is an upper bound [nats], log n - (n - 1) / n, no estimate."
+    "random heads reaches it, or (random) p is above 0.025, or picking matters on fewer than 10 "
+    "prompts. The KL is an upper bound [nats], log n - (n - 1) / n, no estimate."
 )
 
 
@@ -38,6 +42,7 @@ def curve_table(fields: Mapping[str, Any]) -> Table:
             ["  95%", *map(bounds, fields["rm_ci95"])],
             ["  over random", *(f"{value:+.3f}" for value in fields["above_random"])],
             ["  95%", *map(bounds, fields["above_random_ci95"])],
+            ["  p of blind picks", *(f"{p:.2g}" for p in fields["above_random_p"])],
         ]
         controls = {"random": fields["random"], **fields["controls"]}
         for name, values in controls.items():
@@ -84,10 +89,11 @@ def told(fields: Mapping[str, Any]) -> list[Part]:
 
 
 def picked_sections(picked: Sequence[Picked]) -> list[Section]:
-    """A section for the results of each set of candidates."""
-    by_file: dict[str, list[Picked]] = {}
+    """A section for each set of candidates and what says which are right."""
+    by_file: dict[tuple[str, str | None], list[Picked]] = {}
     for each in picked:
-        by_file.setdefault(each.fields["candidates"], []).append(each)
+        judged_by = each.fields["candidates"], each.fields["checker"]
+        by_file.setdefault(judged_by, []).append(each)
     sections = []
     for own in by_file.values():
         parts: list[Part] = [Note(SAID)]
@@ -130,7 +136,7 @@ def _mixed(fields: Mapping[str, Any]) -> str:
 
 
 def _curves(caption: str, picked: Sequence[Picked]) -> Plot:
-    """Each model's curve, and over them what does not hang on the model."""
+    """Each model's curve, and over them what does not hang on the model; of one, that too."""
     first = picked[0].fields
 
     def draw(axes: Axes) -> None:
@@ -141,14 +147,17 @@ def _curves(caption: str, picked: Sequence[Picked]) -> Plot:
                 low, high = np.transpose(own["rm_ci95"])
                 axes.fill_between(own["n"], low, high, color=f"C{at}", alpha=0.15)
         for name, (style, color) in LINES.items():
-            if first[name] is not None:
+            own_line = name != "weighted_majority" or len(picked) == 1
+            if first[name] is not None and own_line:
                 axes.plot(first["n"], first[name], style, color=color, label=spaced(name))
-        for name, color in (("longer", "C6"), ("random_head", "C5")):
-            line = first["controls"][name]
-            axes.plot(first["n"], line, ".", linestyle=":", color=color, label=spaced(name))
+        axes.plot(first["n"], first["controls"]["longer"], ".:", color="C6", label="longer")
+        if len(picked) == 1:
+            heads = first["controls"]["random_head"]
+            axes.plot(first["n"], heads, ".:", color="C5", label="random head")
         axes.set_xscale("log", base=2)
-        bound = zip(first["n"], first["kl_upper_bound"], strict=True)
-        axes.set_xticks(first["n"], [f"{n}\n{kl:.2f}" for n, kl in bound])
+        close = [n > 1 and later / n < 1.4 for n, later in pairwise([*first["n"], math.inf])]
+        bound = zip(first["n"], first["kl_upper_bound"], close, strict=True)
+        axes.set_xticks(first["n"], ["" if no else f"{n}\n{kl:.2f}" for n, kl, no in bound])
         axes.set_xlabel("n, and below it the upper bound of the KL [nats]")
         axes.set_ylabel("share right")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -166,8 +175,10 @@ def _gold_table(fields: Mapping[str, Any]) -> Table:
     for at, n in enumerate(fields["n"]):
         proxy = "-" if found["proxy"] is None else f"{found['proxy'][at]:.3f}"
         gold = f"{found['gold'][at]:.3f}", bounds(found["gold_ci95"][at])
-        rows.append((f"n {n}", proxy, *gold, f"{found['gold_oracle'][at]:.3f}"))
-    return Table(rows, ("gold score", "proxy", "gold", "95%", "best gold there is"))
+        gain, most = f"{found['gold_gain'][at]:+.3f}", f"{found['gold_oracle'][at]:.3f}"
+        rows.append((f"n {n}", proxy, *gold, gain, most))
+    head = ("gold score", "proxy", "gold", "95%", "gain over n 1", "best gold there is")
+    return Table(rows, head)
 
 
 def _laws_table(fields: Mapping[str, Any]) -> Part:
@@ -195,10 +206,9 @@ def _gold(picked: Picked) -> Plot:
     """Gold's gain along d with the laws' curves, and the proxy's on an axis of its own."""
     fields, found = picked.fields, picked.fields["overoptimisation"]
     d = np.sqrt(fields["kl_upper_bound"])
-    gold = np.array(found["gold"]) - found["gold"][0]
 
     def draw(axes: Axes) -> None:
-        axes.plot(d, gold, "o", color="C0", label="gold, gain over n = 1")
+        axes.plot(d, found["gold_gain"], "o", color="C0", label="gold, gain over n = 1")
         if found["laws"] is not None:
             x = np.linspace(0.01, d[-1], 100)
             for at, name in enumerate(("best_of_n", "rl")):
@@ -207,16 +217,15 @@ def _gold(picked: Picked) -> Plot:
                 y = x * (fit["alpha"] - fit["beta"] * falls)
                 axes.plot(x, y, "-:"[at], color="C0", label=f"law of {spaced(name)}")
         axes.set_xlabel("d, the root of the upper bound of the KL [nats^0.5]")
-        axes.set_ylabel("gold score")
+        axes.set_ylabel("gain of the gold score")
         if found["proxy"] is not None:
             other = axes.twinx()
-            gain = np.array(found["proxy"]) - found["proxy"][0]
-            other.plot(d, gain, "x--", color="C1", label="proxy, gain over n = 1")
-            other.set_ylabel("proxy score", color="C1")
+            other.plot(d, found["proxy_gain"], "x--", color="C1", label="proxy, gain over n = 1")
+            other.set_ylabel("gain of the proxy", color="C1")
         axes.legend(loc="upper left")
 
     said = [
         "gold, gain over n = 1: "
-        + ", ".join(f"{at:.2f}: {gain:.3f}" for at, gain in zip(d, gold, strict=True))
+        + ", ".join(f"{at:.2f}: {gain:.3f}" for at, gain in zip(d, found["gold_gain"], strict=True))
     ]
     return Plot(f"Gold score against proxy, {picked.name}", draw, said, 3.2)

@@ -20,7 +20,7 @@ from rbs_jax.score.progress import Progress
 from rbs_jax.storage import put_text, read_text
 from rbs_jax.suites.items import Item
 
-ITEMS, RESPONSES = 1024, 4096
+ITEMS, RESPONSES = 1024, 2048
 """Asked for at once, at most, but for one item of more: a stop loses no more than that."""
 KEPT = "kept"
 

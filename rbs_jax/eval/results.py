@@ -18,12 +18,13 @@ LAYOUTS = tuple(f"{name}{kind}" for name in ("eval-set", "pref-sets") for kind i
 """Folders of RewardBench's own files."""
 
 
-def refuse_other_result(out: str, kind: str = "suite") -> None:
+def refuse_other_result(out: str, has: str = "suite", lacks: str | None = None) -> None:
     """A result of the same command may be written anew, anything else not.
 
     Args:
       out: the folder, a path or URL.
-      kind: a field that only this command's results have.
+      has: a field that this command's results have.
+      lacks: one that they have not; None for none.
 
     Raises:
       UserError: `out` holds a run, or a result of another kind.
@@ -33,10 +34,10 @@ def refuse_other_result(out: str, kind: str = "suite") -> None:
     path = f"{out}/{RESULT}"
     try:
         text = read_text(path)
-        there = {kind: None} if text is None else json.loads(text)
+        there = {has: None} if text is None else json.loads(text)
     except ValueError:  # not JSON, nor then a result of ours
         there = None
-    if not isinstance(there, dict) or kind not in there:
+    if not isinstance(there, dict) or has not in there or lacks in there:
         raise UserError(f"{path}: is no result of this command; give another --out")
 
 
@@ -75,7 +76,8 @@ def write_result(
     """
     if not is_first():
         return
-    for stale in (SCORES, *LAYOUTS):  # of another suite or model
+    # First what tells of the others, which belong to another suite or model.
+    for stale in (RESULT, SCORES, *LAYOUTS):
         remove(f"{out}/{stale}")
     texts = dict(others or {})
     if items is not None:

@@ -20,6 +20,8 @@ from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.suite import Judged, Suite, unit_of
 
 CHANCE, HEAD = "chance", "random_head"
+ROUNDING = 1e-9
+"""Differences of figures below it come from the order of sums."""
 
 
 class Beside:
@@ -54,7 +56,7 @@ class Beside:
         inside = [
             name for name, own in self._draws.items() if few or not _above(self._own, own, weights)
         ]
-        if value <= max(by_head) and HEAD not in inside:
+        if value <= max(by_head) + ROUNDING and HEAD not in inside:
             inside.append(HEAD)
         return {
             "accuracy": value,
@@ -67,10 +69,16 @@ class Beside:
     def above(self, name: str, weights: Weights) -> dict[str, Any]:
         """How far a figure is above a control's: "difference", and its "ci95"."""
         own = {group: self._own[group] - self._draws[name][group] for group in weights}
+        apart = mean(self._ours, weights) - mean(self._controls[name], weights)
+        bounds = interval_of(self._ours, own, weights)
         return {
-            "difference": mean(self._ours, weights) - mean(self._controls[name], weights),
-            "ci95": interval_of(self._ours, own, weights),
+            "difference": _rounded(apart),
+            "ci95": None if bounds is None else [_rounded(bound) for bound in bounds],
         }
+
+
+def _rounded(difference: float) -> float:
+    return 0.0 if abs(difference) < ROUNDING else difference
 
 
 def averaged(heads: Sequence[Groups]) -> dict[str, Group]:
@@ -136,4 +144,4 @@ def beside_controls(
 
 def _above(own: Means, other: Means, weights: Weights) -> bool:
     bounds = interval({name: own[name] - other[name] for name in weights}, weights)
-    return bounds is not None and bounds[0] > 0
+    return bounds is not None and bounds[0] > ROUNDING

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rbs_jax.bon.candidates import candidates_of, pools_of
+from rbs_jax.bon.candidates import candidates_of, pools_of, refuse_partly_known
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
 from tests.bon.made import pool
@@ -45,10 +45,12 @@ def test_what_is_absent_or_null_is_not_known():
         ("correct", [True, False], "must be a list of 3 values, one a response; it has 2"),
         ("correct", True, "it is bool"),
         ("correct", [True, False, 1.5], "[2] is 1.5, neither true, false nor a share"),
-        ("correct", [True, False, "yes"], "[2] is 'yes', not a finite number"),
-        ("gold", [1, 2, True], "[2] is True, not a finite number"),
-        ("gold", [1, 2, float("nan")], "[2] is nan, not a finite number"),
-        ("logprob", [1, None, 2], "[1] is None, not a finite number"),
+        ("correct", [True, False, "yes"], "[2] is 'yes', not a number from"),
+        ("gold", [1, 2, True], "[2] is True, not a number from"),
+        ("gold", [1, 2, float("nan")], "[2] is nan, not a number from"),
+        ("gold", [1, 2, 10**400], "[2] is 1000"),
+        ("gold", [1, 2, 1e31], "[2] is 1e+31, not a number from -1e+30 to 1e+30"),
+        ("logprob", [1, None, 2], "[1] is None, not a number from"),
         ("answers", ["1", 2, None], "[1] is int, not a string"),
         ("source", ["x", None, "y"], "[1] is NoneType, not a string"),
         ("responses", "abc", "must be a list of strings"),
@@ -59,6 +61,15 @@ def test_a_wrong_field_is_named(field, value, said):
         read(**{field: value})
     assert str(caught.value).startswith(f"file.jsonl:3: field {field!r}")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["correct", "answers", "gold"])
+def test_what_only_some_lines_know_is_refused(field):
+    records = [Record(LINE | {"id": at}, f"f:{at}") for at in (1, 2, 3)]
+    refuse_partly_known(records, candidates_of(records)[1])
+    records[1].fields[field] = None
+    with pytest.raises(UserError, match=f"^f:2: no field '{field}', which f:1 has"):
+        refuse_partly_known(records, candidates_of(records)[1])
 
 
 def test_a_pool_has_its_own_numbers_and_a_score_that_is_none_is_lowest():

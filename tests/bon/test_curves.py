@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_weighted_majority_adds_bradley_terry_strengths(n):
     answers = ["7", "8", None, "7", "9"]
     right, scores = [1, 0, 0, 1, 0], np.array([0.1, 0.9, 2.0, -0.2, 0.5])
     own = pool(scores, right, answers=answers)
-    found = curve([own], [n], by_weighted_majority, correct)
+    found = curve([own], [n], partial(by_weighted_majority, RULES["mean"]), correct)
     expected = votes_over_all_subsets(answers, np.exp(scores), right, n)
     assert means(found)[n] == pytest.approx(expected)
 
@@ -117,6 +118,26 @@ def test_a_vote_over_many_candidates_has_an_error_that_falls_with_prompts():
     few, many = (curve(pools(count), [1, 8], by_majority, correct) for count in (4, 64))
     assert few.errors[0] == pytest.approx(0, abs=1e-12)  # of one there are only 20
     assert 0 < many.errors[1] < few.errors[1] / 2
+
+
+def test_weights_are_by_the_rule():
+    scores = np.array([[3.0, 0.0, 0.0], [-5.0, 0.1, 0.0]])
+    own = pool(scores, [1, 0, 0], answers=["a", "b", "c"])
+    for rule, worth in (("mean", 0.1), ("worst", 0.05)):  # b alone, and b and c as equals
+        pick = partial(by_weighted_majority, RULES[rule])
+        found = curve([own], [3], pick, lambda p: p.scores[1])
+        assert means(found)[3] == pytest.approx(worth)
+
+
+def test_pools_of_one_prompt_share_their_error():
+    def error_of(names):
+        pools = [own._replace(prompt=f"{name:016x}") for own, name in zip(made, names, strict=True)]
+        return curve(pools, [8], by_majority, correct).errors[0]
+
+    made = [
+        pool(np.zeros(20), np.arange(20) % 3 == 0, 0, answers=[str(a % 4) for a in range(20)])
+    ] * 16
+    assert error_of([0] * 16) == pytest.approx(4 * error_of(range(16)), rel=0.2)
 
 
 @pytest.mark.parametrize("name", ["round_robin", "knockout"])

@@ -25,8 +25,17 @@ def test_all_curves_stand_beside_n():
     assert found["n"] == [1, 2, 4, 8]
     assert found["prompts"] == [60] * 4
     assert found["prompts_in_all"] == 60
-    lists = ("rm", "rm_ci95", "rm_error", "above_random", "above_random_ci95", "inside_controls")
-    for name in (*lists, "oracle", "random", "logp", "majority", "majority_error"):
+    lists = ("rm", "rm_ci95", "above_random", "above_random_ci95", "above_random_p")
+    for name in (
+        *lists,
+        "rm_error",
+        "inside_controls",
+        "oracle",
+        "random",
+        "logp",
+        "majority",
+        "majority_error",
+    ):
         assert len(found[name]) == 4, name
     assert set(found["controls"]) == {"longer", "logp", "random_head"}
     assert len(found["random_heads"]) == 2
@@ -68,6 +77,58 @@ def test_skill_is_above_random_and_none_is_inside_its_controls():
     low, high = figures(good_pools(skill=0), MEAN)["above_random_ci95"][-1]
     assert low < 0 < high
     assert "chance" in figures(good_pools(skill=0), MEAN)["inside_controls"][-1]
+
+
+def test_few_prompts_on_which_picking_matters_are_no_evidence():
+    def mixed(count):
+        pools = [pool([2, 1], [1, 0], at) for at in range(count)]
+        return [*pools, *(pool([2, 1], [1, 1], at) for at in range(count, 30))]
+
+    found = figures(mixed(9), MEAN)
+    assert found["above_random_ci95"][-1][0] > 0
+    assert set(found["inside_controls"][-1]) == {"longer", "chance", "random_head"}
+    assert figures(mixed(10), MEAN)["inside_controls"][-1] == []
+
+
+def test_chance_is_beaten_by_the_permutations_too():
+    # One of four is wrong, and is avoided ten times of eleven: the bootstrap alone is sure.
+    pools = [pool([1, 2, 3, 4], [0, 1, 1, 1], at) for at in range(10)]
+    pools += [pool([4, 3, 2, 1], [0, 1, 1, 1], 11)]
+    found = figures(pools, MEAN)
+    assert found["above_random_p"][-1] > 0.025
+    assert "chance" in found["inside_controls"][-1]
+
+
+def test_all_right_is_above_nothing():
+    pools = [pool([3, 1, 2], [1, 1, 1], at) for at in range(12)]
+    found = figures(pools, MEAN)
+    assert found["above_random"] == [0, 0, 0]
+    assert found["above_random_ci95"] == [[0, 0]] * 3
+    assert all("chance" in own for own in found["inside_controls"])
+
+
+def test_the_best_point_is_sought_among_points_of_the_same_prompts():
+    # Those with many candidates are easy: their points are no better picking.
+    pools = [pool([1, 2], [0, 1], at) for at in range(10)]
+    pools += [pool([1, 2, 3, 4], [1, 1, 1, 1], at) for at in range(10, 20)]
+    found = figures(pools, MEAN)
+    assert found["n"] == [1, 2, 4]
+    assert found["map"]["random"] == found["map"]["random"] | {"value": 0.75, "n": 1}
+    assert found["map"]["rm"]["n"] == 2
+
+
+def test_gains_are_over_the_same_prompts():
+    # Gold grows with the number of candidates, and picking gains nothing.
+    chance = np.random.default_rng(0)
+    pools = [
+        pool(chance.normal(size=k), None, at, gold=10 * k + chance.normal(size=k))
+        for at, k in enumerate([2, 4, 8, 16] * 40)
+    ]
+    found = figures(pools, MEAN)["overoptimisation"]
+    assert found["gold"][-1] > found["gold"][0] + 50
+    assert np.abs(found["gold_gain"]).max() < 0.5
+    low, high = found["laws"]["best_of_n"]["alpha_ci95"]
+    assert low < 0 < high
 
 
 def test_mixed_counts_prompts_where_picking_matters():

@@ -15,13 +15,12 @@ def test_the_bound_is_the_published_one(n, nats):
 
 
 def made(law, noise=0.0, prompts=400, seed=0):
-    """Gold scores of prompts that follow a law on average, each with its own offset."""
+    """Gains of prompts that follow a law on average."""
     chance = np.random.default_rng(seed)
-    own = chance.normal(size=prompts)
     groups = {}
     for n in NS:
         d = np.sqrt(kl_upper_bound(n))
-        values = own + (0 if n == 1 else law(d)) + noise * chance.normal(size=prompts)
+        values = (0 if n == 1 else law(d)) + noise * chance.normal(size=prompts)
         groups[str(n)] = Group(values, [str(at) for at in range(prompts)])
     return groups
 

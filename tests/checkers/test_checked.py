@@ -64,7 +64,7 @@ def test_so_does_a_line_without_a_reference():
 
 @pytest.mark.usefixtures("own")
 def test_a_killed_process_is_one_line():
-    with pytest.raises(UserError, match="checks answers by own_checked:dies was killed"):
+    with pytest.raises(UserError, match="checks answers by own_checked:dies ended: killed"):
         check_all("own_checked:dies", rows("a"), [["x"]])
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_weight_is_refused(weight):
 def test_strengths_by_hand():
     found = strengths(np.array([np.log(3) + 800, 800, -INF]))
     assert found == pytest.approx([1, 1 / 3, 0])
-    assert strengths(np.array([-INF, -INF])).tolist() == [0, 0]
+    assert strengths(np.array([-INF, -INF])).tolist() == [1, 1]
     with pytest.raises(ValueError, match="finite"):
         strengths(np.array([np.nan, 1]))
 

@@ -5,10 +5,12 @@ import pytest
 
 from rbs_jax.checkers.checker import Checker, Verdict
 from rbs_jax.cli import main
+from rbs_jax.errors import UserError
 from rbs_jax.eval import portions
 from rbs_jax.eval.best_of_n import best_of_n
 from rbs_jax.eval.combine import combine
 from rbs_jax.score.scorer import Scorer
+from tests.sample.server import stand_in
 from tests.tiny import made_up_documents
 
 
@@ -196,6 +198,44 @@ def test_a_prompt_counts_as_often_as_the_checker_says(runs, file, tmp_path, monk
     assert again["rm"] == found["rm"]
 
 
+def test_a_prompt_without_any_answer_has_no_vote_and_takes_none_away(
+    runs, file, tmp_path, monkeypatch
+):
+    (tmp_path / "silent.py").write_text(
+        "def f(fields, response):\n    return True, None if fields['id'] == 'row 3' else 'x'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "silent:f")
+    assert found["majority"] == pytest.approx([1] * 4)
+    lines = read(tmp_path / "out" / "scores.jsonl")
+    assert set(lines[3]["answers"]) == {None}
+    assert set(lines[4]["answers"]) == {"x"}
+
+
+def test_candidates_are_drawn_from_a_server_and_kept(runs, tmp_path, capsys, monkeypatch):
+    (tmp_path / "yes.py").write_text("def f(fields, response):\n    return 'yes' in response\n")
+    monkeypatch.chdir(tmp_path)
+    prompts = [{"id": at, "prompt": f"prompt {at}"} for at in range(4)]
+    command = ["bon", str(runs / "one"), write(tmp_path / "p.jsonl", prompts), "--out", "out"]
+    with stand_in() as server:
+        command += ["--sample", server.url, "--sampling.n", "3"]
+        for wrong in (["--checker", "yes:none"], ["--language-model", "nowhere"]):
+            assert main([*command, *wrong]) == 2
+        assert main([*command[:1], "nowhere", *command[2:]]) == 2
+        assert server.draws == []
+        assert main([*command, "--checker", "yes:f"]) == 0
+        assert len(server.draws) == 12
+        assert main([*command, "--checker", "yes:f"]) == 0
+        assert len(server.draws) == 12
+    assert "12 candidates of 4 prompts; at most 3 a prompt" in capsys.readouterr().out
+    drawn, lines = read(tmp_path / "out" / "candidates.jsonl"), read(tmp_path / "out/scores.jsonl")
+    for own, line in zip(drawn, lines, strict=True):
+        assert line["correct"] == [float("yes" in text) for text in own["responses"]]
+        assert line["logprob"] == own["logprob"]
+    again = best_of_n(str(runs / "other"), "out/candidates.jsonl", "again", "yes:f")
+    assert again["oracle"] == json.loads((tmp_path / "out/result.json").read_text())["oracle"]
+
+
 def test_without_a_word_on_what_is_right_there_are_scores_and_the_best(runs, tmp_path, capsys):
     lines = [{key: row[key] for key in ("prompt", "responses")} for row in rows()]
     file, out = write(tmp_path / "c.jsonl", lines), tmp_path / "out"
@@ -228,6 +268,7 @@ GOOD = {"prompt": "p", "responses": ["a", "b"]}
         (GOOD, ["--checker", "math"], "c.jsonl:1, response 1: no field 'answer'"),
         (GOOD, ["--language-model", "one"], "is a reward model"),
         (None, [], "c.jsonl: holds no line"),
+        ("absent", [], "c.jsonl: no such file"),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_nothing(
@@ -235,20 +276,79 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one").symlink_to(runs / "one")
-    write(tmp_path / "c.jsonl", [] if line is None else [line])
+    if line != "absent":
+        write(tmp_path / "c.jsonl", [] if line is None else [line])
     assert main(["bon", "one", "c.jsonl", "--out", "out", *options]) == 2
     (told,) = (own for own in capsys.readouterr().err.splitlines() if own.startswith("rbs:"))
     assert said in told
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "combination"])
 def test_another_result_is_not_written_over(runs, file, tmp_path, capsys, kind):
     out = runs / "one" if kind == "run" else tmp_path
     if kind == "evaluation":
         (tmp_path / "result.json").write_text('{"suite": "pairs"}')
+    if kind == "combination":
+        (tmp_path / "result.json").write_text('{"rm": [], "rule": "mean"}')
     assert main(["bon", str(runs / "one"), file, "--out", str(out)]) == 2
     assert "give another --out" in capsys.readouterr().err
+
+
+def test_a_combination_is_not_written_over_what_it_is_made_of(picked, capsys):
+    before = (picked / "one" / "result.json").read_bytes()
+    one = str(picked / "one")
+    assert main(["combine", one, "--rule", "mean", "--out", one]) == 2
+    assert "is no result of this command" in capsys.readouterr().err
+    assert (picked / "one" / "result.json").read_bytes() == before
+
+
+def changed(picked, folder, change):
+    """A copy of a result whose lines are changed."""
+    folder.mkdir()
+    (folder / "result.json").write_bytes((picked / "one" / "result.json").read_bytes())
+    write(folder / "scores.jsonl", change(read(picked / "one" / "scores.jsonl")))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[:-1], "has 23 lines, "),
+        (lambda lines: lines[::-1], "line 1: is of other candidates than in"),
+        (
+            lambda lines: [line | {"random_heads": line["random_heads"][:2]} for line in lines],
+            "line 1: is of other candidates than in",
+        ),
+        (
+            lambda lines: [line | {"correct": [1.0] * len(line["scores"])} for line in lines],
+            "correct is not as in",
+        ),
+        (lambda lines: [line | {"answers": None} for line in lines], "answers is not as in"),
+        (lambda lines: [line | {"weight": 2} for line in lines], "weight is not as in"),
+    ],
+)
+def test_lines_that_do_not_fit_are_not_combined(picked, tmp_path, capsys, change, said):
+    other = changed(picked, tmp_path / "changed", change)
+    command = ["combine", str(picked / "one"), other, "--rule", "mean"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert said in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_result_tells_of_files_of_another(picked, runs, file, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    best_of_n(str(runs / "one"), file, str(out))
+
+    def full(text, to):
+        if to.endswith("scores.jsonl"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rbs_jax.eval.results.put_text", full)
+    with pytest.raises(UserError, match="No space left"):
+        best_of_n(str(runs / "other"), file, str(out))
+    assert not (out / "result.json").exists()
 
 
 def test_models_are_combined_without_running_them(picked, tmp_path, monkeypatch):
