@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rbs_jax.bon.best_point import best_point
 from rbs_jax.bon.candidates import PerCandidate, Pool
 from rbs_jax.bon.curves import (
     Curve,
@@ -41,7 +42,7 @@ def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) 
       "n", and lists beside it: "prompts" that have so many candidates, "kl_upper_bound" [nats],
       "rm" (the rule's picks by the model's scores) with "rm_ci95" and "rm_error", "above_random"
       with its ci95 and p (`blind`), "inside_controls", "oracle", "random", "logp", "majority" and
-      "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`_maps`);
+      "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`best_point`);
       "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
       all of them as far as every source goes. What is right or wrong counts by its share of 1,
       intervals are 95% over prompts, an error is the standard error of having drawn some subsets
@@ -118,16 +119,7 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
     ours = curves.pop(RM)
     controls = {name: own.groups for name, own in curves.items() if _is_control(name)}
     beside = Beside(ours.groups, controls | {HEAD: averaged(heads)}, heads)
-    each = [beside.figure({str(n): 1.0}) for n in ns]
-    above = [beside.above(CHANCE, {str(n): 1.0}) for n in ns]
-    own = ([e["accuracy"] for e in each], [e["ci95"] for e in each], ours.errors)
-    apart = ([a["difference"] for a in above], [a["ci95"] for a in above])
-    p = blind(pools, ns, by_rule(rule, lambda pool: pool.scores), _of("correct"))
-    found: dict[str, Any] = dict(zip(names, (*own, *apart, p), strict=True))
-    found["inside_controls"] = [
-        _inside(e, _mixed([pool for pool in pools if pool.size >= n]), of_n)
-        for e, n, of_n in zip(each, ns, p, strict=True)
-    ]
+    found = _picked(pools, ns, rule, beside) | {"rm_error": ours.errors}
     found |= {ORACLE: _means(curves[ORACLE].groups), "random": _means(controls[CHANCE])}
     found[LOGP] = _means(controls[LOGP]) if LOGP in controls else None
     for vote in VOTES:
@@ -135,15 +127,31 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
         found[vote] = None if voted is None else _means(voted.groups)
         found[f"{vote}_error"] = None if voted is None else voted.errors
     shown = {name: _means(own) for name, own in controls.items() if name != CHANCE}
-    found["controls"] = shown | {HEAD: [e["controls"][HEAD] for e in each]}
+    found["controls"] = shown | {HEAD: _means(averaged(heads))}
     found["random_heads"] = [_means(head) for head in heads]
     of_all = {RM: ours.groups, "random": controls[CHANCE]} | {
         name: own.groups for name, own in curves.items() if name != CHANCE
     }
     most = min(pool.size for pool in pools if pool.size)
     common = [str(n) for n in ns if n <= most]  # else points would be of other prompts
-    maps = {name: _maps({n: own[n] for n in common}) for name, own in of_all.items()}
+    maps = {name: best_point({n: own[n] for n in common}) for name, own in of_all.items()}
     return found | {"map": maps}
+
+
+def _picked(pools: Sequence[Pool], ns: Sequence[int], rule: Rule, beside: Beside) -> dict[str, Any]:
+    """What the rule picks is worth, and whether that is more than its controls."""
+    each = [beside.figure({str(n): 1.0}) for n in ns]
+    above = [beside.above(CHANCE, {str(n): 1.0}) for n in ns]
+    p = blind(pools, ns, by_rule(rule, lambda pool: pool.scores), _of("correct"))
+    mixed = [_mixed([pool for pool in pools if pool.size >= n]) for n in ns]
+    return {
+        RM: [own["accuracy"] for own in each],
+        "rm_ci95": [own["ci95"] for own in each],
+        "above_random": [own["difference"] for own in above],
+        "above_random_ci95": [own["ci95"] for own in above],
+        "above_random_p": p,
+        "inside_controls": [_inside(*of_n) for of_n in zip(each, mixed, p, strict=True)],
+    }
 
 
 def _inside(figure: Mapping[str, Any], mixed: int | None, p: float) -> list[str]:
@@ -175,45 +183,6 @@ def _curves(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, C
 
 def _means(groups: Groups) -> list[float]:
     return [float(group.values.mean()) for group in groups.values()]
-
-
-def _maps(groups: Groups) -> dict[str, Any]:
-    """The best point of a curve (the paper's MAP), and one whose n was chosen on other prompts.
-
-    Both go as far as all prompts do.
-
-    The best of a curve is chosen on what it is measured on, so it is too high, the more so the
-    more the curve is noise. For the other, prompts are halved by their digest, and what is best
-    on one half is measured on the other, both ways: "elsewhere", its "elsewhere_ci95" over
-    prompts, and "elsewhere_n" of both halves. None where a half has no prompt.
-    """
-    means = _means(groups)
-    names = list(groups)
-    best = int(np.argmax(means))
-    found = {"value": means[best], "n": int(names[best])}
-    chosen, values = [], []
-    units: list[str] = []
-    for side in (0, 1):
-        other = {name: _half(group, 1 - side) for name, group in groups.items()}
-        other = {name: group for name, group in other.items() if len(group.values)}
-        name = max(other, key=lambda name: float(other[name].values.mean()), default=None)
-        own = None if name is None else _half(groups[name], side)
-        if name is None or own is None or not len(own.values):
-            return found | dict.fromkeys(("elsewhere", "elsewhere_ci95", "elsewhere_n"))
-        chosen.append(int(name))
-        values.append(own.values)
-        units += own.units
-    both = {"": Group(np.concatenate(values), units)}
-    return found | {
-        "elsewhere": float(both[""].values.mean()),
-        "elsewhere_ci95": interval_of(both, resampled(both), {"": 1.0}),
-        "elsewhere_n": chosen,
-    }
-
-
-def _half(group: Group, side: int) -> Group:
-    at = [place for place, unit in enumerate(group.units) if int(unit, 16) % 2 == side]
-    return Group(group.values[at], [group.units[place] for place in at])
 
 
 def _overoptimisation(
