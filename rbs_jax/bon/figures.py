@@ -42,7 +42,8 @@ def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) 
       "n", and lists beside it: "prompts" that have so many candidates, "kl_upper_bound" [nats],
       "rm" (the rule's picks by the model's scores) with "rm_ci95" and "rm_error", "above_random"
       with its ci95 and p (`blind`), "inside_controls", "oracle", "random", "logp", "majority" and
-      "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`best_point`);
+      "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`best_point`)
+      and "ci95" of every curve by name;
       "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
       all of them as far as every source goes. What is right or wrong counts by its share of 1,
       intervals are 95% over prompts, an error is the standard error of having drawn some subsets
@@ -108,9 +109,9 @@ def _of(field: str) -> Worth:
 def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, Any]:
     names = (RM, "rm_ci95", "rm_error", "above_random", "above_random_ci95", "above_random_p")
     if not ns or not _all_know(pools, "correct"):
-        others = (ORACLE, "random", LOGP, "inside_controls", "controls", "random_heads", "map")
+        others = (ORACLE, "random", LOGP, "inside_controls", "controls", "random_heads")
         votes = [f"{vote}{end}" for vote in VOTES for end in ("", "_error")]
-        return dict.fromkeys((*names, *others, *votes))
+        return dict.fromkeys((*names, *others, *votes, "map", "ci95"))
     curves = _curves(pools, ns, rule)
     heads = [
         curve(pools, ns, by_rule(rule, partial(_by_head, at)), _of("correct")).groups
@@ -135,7 +136,7 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
     most = min(pool.size for pool in pools if pool.size)
     common = [str(n) for n in ns if n <= most]  # else points would be of other prompts
     maps = {name: best_point({n: own[n] for n in common}) for name, own in of_all.items()}
-    return found | {"map": maps}
+    return found | {"map": maps, "ci95": {name: _intervals(own) for name, own in of_all.items()}}
 
 
 def _picked(pools: Sequence[Pool], ns: Sequence[int], rule: Rule, beside: Beside) -> dict[str, Any]:
@@ -185,6 +186,11 @@ def _means(groups: Groups) -> list[float]:
     return [float(group.values.mean()) for group in groups.values()]
 
 
+def _intervals(groups: Groups) -> list[list[float] | None]:
+    draws = resampled(groups)
+    return [interval_of(groups, draws, {name: 1.0}) for name in groups]
+
+
 def _overoptimisation(
     pools: Sequence[Pool], ns: Sequence[int], rule: Rule
 ) -> dict[str, Any] | None:
@@ -201,9 +207,7 @@ def _overoptimisation(
     found: dict[str, Any] = {"proxy": None}
     for name, (own, worth) in kinds.items():
         groups = curve(pools, ns, own, worth).groups
-        draws = resampled(groups)
-        found[name] = _means(groups)
-        found[f"{name}_ci95"] = [interval_of(groups, draws, {str(n): 1.0}) for n in ns]
+        found[name], found[f"{name}_ci95"] = _means(groups), _intervals(groups)
         gains = _gains(groups, curve(pools, ns, by_chance, worth).groups)
         found[f"{name}_gain"] = _means(gains)
         if name == "gold":

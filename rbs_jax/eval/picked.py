@@ -222,7 +222,7 @@ def _gold(picked: Picked) -> Plot:
             other = axes.twinx()
             other.plot(d, found["proxy_gain"], "x--", color="C1", label="proxy, gain over n = 1")
             other.set_ylabel("gain of the proxy", color="C1")
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
 
     said = [
         "gold, gain over n = 1: "
