@@ -43,11 +43,10 @@ def figures(pools: Sequence[Pool], rule: Rule, ns: Sequence[int] | None = None) 
       "rm" (the rule's picks by the model's scores) with "rm_ci95" and "rm_error", "above_random"
       with its ci95 and p (`blind`), "inside_controls", "oracle", "random", "logp", "majority" and
       "weighted_majority" with their "_error", "controls" and "random_heads"; "map" (`best_point`)
-      and "ci95" of every curve by name;
-      "overoptimisation"; "by_source" and "within_sources": the same within each source, and over
-      all of them as far as every source goes. What is right or wrong counts by its share of 1,
-      intervals are 95% over prompts, an error is the standard error of having drawn some subsets
-      instead of all.
+      and "ci95" of the other curves by name; "overoptimisation"; "by_source" and "within_sources":
+      the same within each source, and over all of them as far as every source goes. What is right
+      or wrong counts by its share of 1, intervals are 95% over prompts, an error is the standard
+      error of having drawn some subsets instead of all.
     """
     ns = sizes(pools) if ns is None else ns
     found = {
@@ -136,7 +135,8 @@ def _right(pools: Sequence[Pool], ns: Sequence[int], rule: Rule) -> dict[str, An
     most = min(pool.size for pool in pools if pool.size)
     common = [str(n) for n in ns if n <= most]  # else points would be of other prompts
     maps = {name: best_point({n: own[n] for n in common}) for name, own in of_all.items()}
-    return found | {"map": maps, "ci95": {name: _intervals(own) for name, own in of_all.items()}}
+    intervals = {name: _intervals(own) for name, own in of_all.items() if name != RM}
+    return found | {"map": maps, "ci95": intervals}
 
 
 def _picked(pools: Sequence[Pool], ns: Sequence[int], rule: Rule, beside: Beside) -> dict[str, Any]:
