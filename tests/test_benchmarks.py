@@ -98,9 +98,8 @@ def test_data_is_prepared_read_and_watched():
     said = run("data.py", *flags, "--steps", "4", "--memory", "0.05")["results"]
     preparing, sides = said["preparing"], said["preparing"]["sides"]
     assert preparing["text_megabytes"] == pytest.approx(0.2, rel=0.2)
-    needs = [
-        name for name in ("datasets", "transformers") if importlib.util.find_spec(name) is None
-    ]
+    of_one_side = ("datasets", "transformers")
+    needs = [name for name in of_one_side if importlib.util.find_spec(name) is None]
     if needs:
         assert preparing["absent"] == {"datasets": f"{needs[0]} is not installed"}
         assert sides.keys() == {"ours", "tokenizer"}
