@@ -6,12 +6,11 @@ import numpy as np
 
 from rbs_jax.bon.candidates import Pool
 from rbs_jax.bon.curves import Pick, Worth
+from rbs_jax.suites.beside import ROUNDING
 
 DRAWS = 2000
 LEVEL = 0.025
 """Above it scores pass for blind ones: one side of 95%."""
-ROUNDING = 1e-9
-"""Sums less than this apart are equal."""
 
 
 def blind(pools: Sequence[Pool], ns: Sequence[int], pick: Pick, worth: Worth) -> list[float]:

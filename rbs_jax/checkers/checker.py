@@ -30,7 +30,7 @@ class Checker(NamedTuple):
     """A way to tell whether a response is right."""
 
     about: str
-    """One line for the help."""
+    """One line for the page of results."""
     check: Callable[[Fields, str], Verdict]
     """Raises UserError where the line's fields are not as they should be."""
     weight: Callable[[Fields], int] = once

@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     """
 
     about: str
-    """One line for the help."""
+    """One line for the page of results."""
     choose: Callable[[Scores, np.random.Generator], Choice]
     """The generator is for rules that draw, such as a tournament's order of games."""
     values: Callable[[Scores], Values] | None = None

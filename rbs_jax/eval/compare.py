@@ -22,7 +22,7 @@ OF_A_BENCHMARK = (
 OF_PICKING = (
     *("model", "file", "candidates", "checker", "responses", "unscored", "language_model", "n"),
     *("prompts", "prompts_in_all", "mixed", "kl_upper_bound", "map", "overoptimisation", "oracle"),
-    *("random", "logp", "majority", "weighted_majority", "controls", "random_heads"),
+    *("random", "logp", "majority", "weighted_majority", "controls"),
     *("above_random", "above_random_ci95", "above_random_p", "rm_ci95", "inside_controls"),
 )
 WRITERS = "rbs eval, rbs bon, rbs combine, rbs train"
@@ -92,7 +92,7 @@ def result_of_picking(folder: str) -> dict[str, Any]:
     fields = {} if text is None else _object(text, f"{folder}/{RESULT}")
     if "rm" not in fields:
         raise UserError(f"{folder}/{RESULT}: no result of rbs bon")
-    return fields
+    return _picked(folder, fields)
 
 
 def _picked(folder: str, fields: dict[str, Any]) -> dict[str, Any]:

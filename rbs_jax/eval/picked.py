@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from rbs_jax.checkers.table import CHECKERS
+from rbs_jax.choose.table import RULES
 from rbs_jax.eval.compare import Picked
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table
 from rbs_jax.eval.report import bounds, number, spaced
@@ -118,7 +120,10 @@ def _about(fields: Mapping[str, Any]) -> str:
     said = [f"{fields['responses']:,} candidates of {fields['prompts_in_all']:,} prompts"]
     said.append(_mixed(fields))
     if fields["checker"] is not None:
-        said.append(f"right by {fields['checker']}")
+        known = CHECKERS.get(fields["checker"])
+        said.append(f"right by {fields['checker']}" + (f" ({known.about})" if known else ""))
+    if fields.get("rule") in RULES:
+        said.append(f"{fields['rule']}: {RULES[fields['rule']].about}")
     if "random_heads_on" in fields:
         said.append(f"random heads on {fields['random_heads_on']}")
     if fields["language_model"]:

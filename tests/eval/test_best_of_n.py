@@ -1,14 +1,18 @@
 import json
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from rbs_jax.checkers.checker import Checker, Verdict
+from rbs_jax.checkers.table import CHECKERS
+from rbs_jax.choose.table import RULES
 from rbs_jax.cli import main
 from rbs_jax.errors import UserError
 from rbs_jax.eval import portions
 from rbs_jax.eval.best_of_n import best_of_n
 from rbs_jax.eval.combine import combine
+from rbs_jax.model_commands import Combine
 from rbs_jax.score.scorer import Scorer
 from tests.sample.server import stand_in
 from tests.tiny import made_up_documents
@@ -379,6 +383,14 @@ def test_one_model_alone_picks_its_highest_by_every_rule(picked, tmp_path, rule)
     assert (tmp_path / "out" / "scores.jsonl").exists() == (rule not in ("round_robin", "knockout"))
 
 
+def test_the_commands_offer_every_rule_and_name_every_checker(capsys):
+    assert get_args(get_type_hints(Combine)["rule"]) == tuple(RULES)
+    with pytest.raises(SystemExit):
+        main(["bon", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in CHECKERS)
+
+
 def test_a_combination_can_be_combined_again(picked, tmp_path):
     folders = [str(picked / name) for name in ("one", "other")]
     combine(folders, "mean", str(tmp_path / "both"))
@@ -429,4 +441,5 @@ def test_the_command_combines(picked, tmp_path, capsys):
     assert main(["combine", *folders, "--rule", "knockout", "--out", out]) == 0
     printed = capsys.readouterr().out
     assert "over random" in printed
+    assert f"knockout: {RULES['knockout'].about}" in " ".join(printed.split())
     assert printed.endswith(f"{out}/result.json\n")

@@ -89,7 +89,7 @@ def test_a_result_is_told_whole():
     said = as_text("", [Section("", told(full()))])
     for piece in (
         "96 candidates of 12 prompts; at most 8 a prompt, 12 prompts with right and wrong ones",
-        "right by math",
+        "right by math (MATH: math-verify holds the answers equal)",
         "2 have no score and are picked last",
         "MAP, n chosen here",
         "peak d",
