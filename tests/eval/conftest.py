@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from rbs_jax.data.tokens import train_tokens
+from rbs_jax.eval.best_of_n import best_of_n
 from rbs_jax.experiment import Experiment, GridConfig, SplitConfig
 from rbs_jax.model.config import TransformerConfig
 from rbs_jax.model.kinds import fresh
@@ -15,6 +16,7 @@ from rbs_jax.objective import ObjectiveConfig
 from rbs_jax.sharding import MeshConfig, make_mesh
 from rbs_jax.train.checkpoint import Checkpoints
 from rbs_jax.train.state import init_state
+from tests.eval.candidates import rows, write
 from tests.tiny import made_up_documents
 
 SIZES = TransformerConfig(
@@ -85,3 +87,17 @@ def pairs(tmp_path_factory):
         )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+@pytest.fixture(scope="session")
+def candidates(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("candidates") / "c.jsonl", rows())
+
+
+@pytest.fixture(scope="session")
+def picked(runs, candidates, tmp_path_factory):
+    """What two models pick, by name."""
+    out = tmp_path_factory.mktemp("picked")
+    for name in ("one", "other"):
+        best_of_n(str(runs / name), candidates, str(out / name))
+    return out

@@ -1,70 +1,20 @@
 import json
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from rbs_jax.checkers.checker import Checker, Verdict
-from rbs_jax.checkers.table import CHECKERS
-from rbs_jax.choose.table import RULES
 from rbs_jax.cli import main
 from rbs_jax.errors import UserError
 from rbs_jax.eval import portions
 from rbs_jax.eval.best_of_n import best_of_n
 from rbs_jax.eval.combine import combine
-from rbs_jax.model_commands import Combine
 from rbs_jax.score.scorer import Scorer
+from tests.eval.candidates import read, rows, write
 from tests.sample.server import stand_in
-from tests.tiny import made_up_documents
 
 
-def rows():
-    """Candidates of 24 prompts, three to five of each, from two sources."""
-    chance, texts = np.random.default_rng(0), made_up_documents(200)
-    made = []
-    for at in range(24):
-        count = 3 + at % 3
-        lengths = chance.permutation(np.arange(5, 40))[:count]  # no two are the same
-        responses = [texts[5 * at + k][:length] for k, length in enumerate(lengths)]
-        made.append(
-            {
-                "id": f"row {at}",
-                "prompt": texts[150 + at][:20],
-                "responses": responses,
-                "correct": [bool(chance.random() < 0.4) for _ in responses],
-                "answers": [str(int(chance.integers(3))) for _ in responses],
-                "gold": [float(len(text)) for text in responses],
-                "logprob": [float(chance.normal()) for _ in responses],
-                "source": ["ab"[k % 2] for k in range(count)],
-            }
-        )
-    return made
-
-
-def write(file, lines):
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return str(file)
-
-
-def read(file):
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("candidates") / "c.jsonl", rows())
-
-
-@pytest.fixture(scope="module")
-def picked(runs, file, tmp_path_factory):
-    """What two models pick, by name."""
-    out = tmp_path_factory.mktemp("picked")
-    for name in ("one", "other"):
-        best_of_n(str(runs / name), file, str(out / name))
-    return out
-
-
-def test_the_figures_are_those_of_the_scores(picked, runs, file):
+def test_the_figures_are_those_of_the_scores(picked, runs, candidates):
     found = json.loads((picked / "one" / "result.json").read_text())
     lines = read(picked / "one" / "scores.jsonl")
     made = rows()
@@ -105,15 +55,15 @@ def test_the_best_response_of_each_prompt_is_written(picked):
         }
 
 
-def test_the_same_command_scores_nothing_again(picked, runs, file, monkeypatch):
+def test_the_same_command_scores_nothing_again(picked, runs, candidates, monkeypatch):
     before = {file.name: file.read_bytes() for file in (picked / "one").iterdir() if file.is_file()}
     monkeypatch.setattr("rbs_jax.score.scorer.calls", None)
-    best_of_n(str(runs / "one"), file, str(picked / "one"))
+    best_of_n(str(runs / "one"), candidates, str(picked / "one"))
     after = {file.name: file.read_bytes() for file in (picked / "one").iterdir() if file.is_file()}
     assert after == before
 
 
-def test_a_stopped_command_goes_on(runs, file, tmp_path, monkeypatch):
+def test_a_stopped_command_goes_on(runs, candidates, tmp_path, monkeypatch):
     monkeypatch.setattr(portions, "RESPONSES", 30)
     out, put, written = tmp_path / "out", portions.put_text, []
 
@@ -125,7 +75,7 @@ def test_a_stopped_command_goes_on(runs, file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(portions, "put_text", stopping)
     with pytest.raises(KeyboardInterrupt):
-        best_of_n(str(runs / "one"), file, str(out))
+        best_of_n(str(runs / "one"), candidates, str(out))
     monkeypatch.setattr(portions, "put_text", put)
     assert [path.name for path in out.iterdir()] == ["kept"]
     asked = []
@@ -133,10 +83,10 @@ def test_a_stopped_command_goes_on(runs, file, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Scorer, "scored", lambda self, *args: asked.append(len(args[0])) or scored(self, *args)
     )
-    best_of_n(str(runs / "one"), file, str(out))
+    best_of_n(str(runs / "one"), candidates, str(out))
     assert sum(asked) == 24 - 2 * 7 + 24  # the rest of the rewards, and all of the random heads
     expected = tmp_path / "expected"
-    best_of_n(str(runs / "one"), file, str(expected))
+    best_of_n(str(runs / "one"), candidates, str(expected))
     for name in ("result.json", "scores.jsonl", "best.jsonl"):
         assert (out / name).read_bytes() == (expected / name).read_bytes()
 
@@ -167,22 +117,22 @@ def share(fields, response):
 """
 
 
-def test_a_checker_says_what_is_right_and_what_is_answered(runs, file, tmp_path, monkeypatch):
+def test_a_checker_says_what_is_right_and_what_is_answered(runs, candidates, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(CHECKER)
     monkeypatch.chdir(tmp_path)
-    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine:even")
+    found = best_of_n(str(runs / "one"), candidates, str(tmp_path / "out"), "mine:even")
     lines = read(tmp_path / "out" / "scores.jsonl")
     for line, row in zip(lines, rows(), strict=True):
         assert line["correct"] == [float(len(text) % 2 == 0) for text in row["responses"]]
         assert line["answers"] == [f"{len(text) % 4}" for text in row["responses"]]
     assert found["checker"] == "mine:even"
-    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine:share")
+    found = best_of_n(str(runs / "one"), candidates, str(tmp_path / "out"), "mine:share")
     assert found["rm"] == pytest.approx([0.5] * 4)
     assert found["mixed"] == 0
     assert read(tmp_path / "out" / "scores.jsonl")[0]["answers"] == rows()[0]["answers"]
 
 
-def test_a_prompt_counts_as_often_as_the_checker_says(runs, file, tmp_path, monkeypatch):
+def test_a_prompt_counts_as_often_as_the_checker_says(runs, candidates, tmp_path, monkeypatch):
     def check_all(_, records, responses, __):
         return [
             [Verdict(float(at < 6), None)] * len(own)
@@ -196,20 +146,20 @@ def test_a_prompt_counts_as_often_as_the_checker_says(runs, file, tmp_path, monk
     monkeypatch.setattr(
         "rbs_jax.eval.best_of_n.find_checker", lambda _: Checker("", lambda *_: None, weight)
     )
-    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "mine")
+    found = best_of_n(str(runs / "one"), candidates, str(tmp_path / "out"), "mine")
     assert found["rm"][0] == pytest.approx(3 * 6 / (3 * 6 + 18))
     again = combine([str(tmp_path / "out")], "mean", str(tmp_path / "again"))
     assert again["rm"] == found["rm"]
 
 
 def test_a_prompt_without_any_answer_has_no_vote_and_takes_none_away(
-    runs, file, tmp_path, monkeypatch
+    runs, candidates, tmp_path, monkeypatch
 ):
     (tmp_path / "silent.py").write_text(
         "def f(fields, response):\n    return True, None if fields['id'] == 'row 3' else 'x'\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = best_of_n(str(runs / "one"), file, str(tmp_path / "out"), "silent:f")
+    found = best_of_n(str(runs / "one"), candidates, str(tmp_path / "out"), "silent:f")
     assert found["majority"] == pytest.approx([1] * 4)
     lines = read(tmp_path / "out" / "scores.jsonl")
     assert set(lines[3]["answers"]) == {None}
@@ -250,9 +200,9 @@ def test_without_a_word_on_what_is_right_there_are_scores_and_the_best(runs, tmp
     assert len(read(out / "best.jsonl")) == 24
 
 
-def test_the_command_prints_the_curve_and_where_the_result_is(runs, file, tmp_path, capsys):
+def test_the_command_prints_the_curve_and_where_the_result_is(runs, candidates, tmp_path, capsys):
     out = str(tmp_path / "out")
-    assert main(["bon", str(runs / "one"), file, "--out", out]) == 0
+    assert main(["bon", str(runs / "one"), candidates, "--out", out]) == 0
     printed = capsys.readouterr().out
     assert "96 candidates of 24 prompts; at most 5 a prompt" in printed
     for word in ("over random", "oracle", "majority", "word overlap", "peak d", "within sources"):
@@ -289,61 +239,19 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("kind", ["run", "evaluation", "combination"])
-def test_another_result_is_not_written_over(runs, file, tmp_path, capsys, kind):
+def test_another_result_is_not_written_over(runs, candidates, tmp_path, capsys, kind):
     out = runs / "one" if kind == "run" else tmp_path
     if kind == "evaluation":
         (tmp_path / "result.json").write_text('{"suite": "pairs"}')
     if kind == "combination":
         (tmp_path / "result.json").write_text('{"rm": [], "rule": "mean"}')
-    assert main(["bon", str(runs / "one"), file, "--out", str(out)]) == 2
+    assert main(["bon", str(runs / "one"), candidates, "--out", str(out)]) == 2
     assert "give another --out" in capsys.readouterr().err
 
 
-def test_a_combination_is_not_written_over_what_it_is_made_of(picked, capsys):
-    before = (picked / "one" / "result.json").read_bytes()
-    one = str(picked / "one")
-    assert main(["combine", one, "--rule", "mean", "--out", one]) == 2
-    assert "is no result of this command" in capsys.readouterr().err
-    assert (picked / "one" / "result.json").read_bytes() == before
-
-
-def changed(picked, folder, change):
-    """A copy of a result whose lines are changed."""
-    folder.mkdir()
-    (folder / "result.json").write_bytes((picked / "one" / "result.json").read_bytes())
-    write(folder / "scores.jsonl", change(read(picked / "one" / "scores.jsonl")))
-    return str(folder)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda lines: lines[:-1], "has 23 lines, "),
-        (lambda lines: lines[::-1], "line 1: is of other candidates than in"),
-        (
-            lambda lines: [line | {"random_heads": line["random_heads"][:2]} for line in lines],
-            "line 1: is of other candidates than in",
-        ),
-        (
-            lambda lines: [line | {"correct": [1.0] * len(line["scores"])} for line in lines],
-            "correct is not as in",
-        ),
-        (lambda lines: [line | {"answers": None} for line in lines], "answers is not as in"),
-        (lambda lines: [line | {"weight": 2} for line in lines], "weight is not as in"),
-    ],
-)
-def test_lines_that_do_not_fit_are_not_combined(picked, tmp_path, capsys, change, said):
-    other = changed(picked, tmp_path / "changed", change)
-    command = ["combine", str(picked / "one"), other, "--rule", "mean"]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert said in told
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_result_tells_of_files_of_another(picked, runs, file, tmp_path, monkeypatch):
+def test_no_result_tells_of_files_of_another(picked, runs, candidates, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    best_of_n(str(runs / "one"), file, str(out))
+    best_of_n(str(runs / "one"), candidates, str(out))
 
     def full(text, to):
         if to.endswith("scores.jsonl"):
@@ -351,95 +259,5 @@ def test_no_result_tells_of_files_of_another(picked, runs, file, tmp_path, monke
 
     monkeypatch.setattr("rbs_jax.eval.results.put_text", full)
     with pytest.raises(UserError, match="No space left"):
-        best_of_n(str(runs / "other"), file, str(out))
+        best_of_n(str(runs / "other"), candidates, str(out))
     assert not (out / "result.json").exists()
-
-
-def test_models_are_combined_without_running_them(picked, tmp_path, monkeypatch):
-    monkeypatch.setattr("rbs_jax.train.models.load_model", None)
-    folders = [str(picked / name) for name in ("one", "other")]
-    found = combine(folders, "worst", str(tmp_path / "both"))
-    each = [read(picked / name / "scores.jsonl") for name in ("one", "other")]
-    lines = read(tmp_path / "both" / "scores.jsonl")
-    for own, one, other in zip(lines, *each, strict=True):
-        assert own["scores"] == np.minimum(one["scores"], other["scores"]).tolist()
-        heads = np.minimum(one["random_heads"], other["random_heads"])
-        assert own["random_heads"] == heads.tolist()
-        assert own["controls"] == one["controls"]
-    assert found["models"] == [
-        json.loads((picked / name / "result.json").read_text())["model"]
-        for name in ("one", "other")
-    ]
-    assert found["n"] == [1, 2, 4, 5]
-    assert (tmp_path / "both" / "result.json").exists()
-
-
-@pytest.mark.parametrize("rule", ["mean", "log_sigmoid", "par", "round_robin", "knockout"])
-def test_one_model_alone_picks_its_highest_by_every_rule(picked, tmp_path, rule):
-    alone = json.loads((picked / "one" / "result.json").read_text())
-    found = combine([str(picked / "one")], rule, str(tmp_path / "out"))
-    assert found["rm"] == pytest.approx(alone["rm"])
-    assert found["random_heads"] == pytest.approx(np.array(alone["random_heads"]))
-    assert (tmp_path / "out" / "scores.jsonl").exists() == (rule not in ("round_robin", "knockout"))
-
-
-def test_the_commands_offer_every_rule_and_name_every_checker(capsys):
-    assert get_args(get_type_hints(Combine)["rule"]) == tuple(RULES)
-    with pytest.raises(SystemExit):
-        main(["bon", "--help"])
-    said = capsys.readouterr().out
-    assert all(name in said for name in CHECKERS)
-
-
-def test_a_combination_can_be_combined_again(picked, tmp_path):
-    folders = [str(picked / name) for name in ("one", "other")]
-    combine(folders, "mean", str(tmp_path / "both"))
-    again = combine([str(tmp_path / "both"), folders[0]], "mean", str(tmp_path / "again"))
-    assert again["n"] == [1, 2, 4, 5]
-
-
-def test_whitened_models_of_other_scales_count_alike(picked, tmp_path):
-    folders = [str(picked / name) for name in ("one", "other")]
-    big = tmp_path / "big"
-    big.mkdir()
-    (big / "result.json").write_bytes((picked / "other" / "result.json").read_bytes())
-    lines = read(picked / "other" / "scores.jsonl")
-    for line in lines:
-        line["scores"] = [1000 * score + 7 for score in line["scores"]]
-    write(big / "scores.jsonl", lines)
-    expected = combine(folders, "mean", str(tmp_path / "a"), whiten=True)
-    found = combine([folders[0], str(big)], "mean", str(tmp_path / "b"), whiten=True)
-    assert found["rm"] == pytest.approx(expected["rm"])
-    plain = combine([folders[0], str(big)], "mean", str(tmp_path / "c"))
-    other = json.loads((picked / "other" / "result.json").read_text())
-    assert plain["rm"] == pytest.approx(other["rm"])  # the larger scale alone decides
-
-
-def test_only_results_on_the_same_candidates_are_combined(picked, runs, file, tmp_path, capsys):
-    write(tmp_path / "c.jsonl", rows()[:5])
-    best_of_n(str(runs / "one"), f"{tmp_path}/c.jsonl", str(tmp_path / "few"))
-    command = ["combine", str(picked / "one"), str(tmp_path / "few"), "--rule", "mean"]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert "few: is of other candidates than" in capsys.readouterr().err
-    assert main(["combine", str(tmp_path), "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
-    assert "result.json: no result of rbs bon" in capsys.readouterr().err
-    lines = (picked / "one" / "scores.jsonl").read_text()
-    torn = tmp_path / "torn"
-    torn.mkdir()
-    (torn / "result.json").write_bytes((picked / "one" / "result.json").read_bytes())
-    (torn / "scores.jsonl").write_text(lines[: len(lines) // 2])
-    assert main(["combine", str(torn), "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
-    assert "scores.jsonl:" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert main(["combine", "--rule", "mean", "--out", str(tmp_path / "out")]) == 2
-    assert "give the folders that rbs bon wrote" in capsys.readouterr().err
-
-
-def test_the_command_combines(picked, tmp_path, capsys):
-    folders = [str(picked / name) for name in ("one", "other")]
-    out = str(tmp_path / "out")
-    assert main(["combine", *folders, "--rule", "knockout", "--out", out]) == 0
-    printed = capsys.readouterr().out
-    assert "over random" in printed
-    assert f"knockout: {RULES['knockout'].about}" in " ".join(printed.split())
-    assert printed.endswith(f"{out}/result.json\n")
