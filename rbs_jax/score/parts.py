@@ -105,6 +105,8 @@ def begun(out: str) -> Iterator[Parts]:
     """
     folder = folder_of(out)
     parts = Parts(out, _there(out) if is_first() else set())  # one that goes meanwhile is no part
+    parents = () if is_remote(out) else Path(folder).parents
+    absent = [above for above in parents if not above.exists()]
     with _alone(out):
         try:
             yield parts
@@ -114,6 +116,8 @@ def begun(out: str) -> Iterator[Parts]:
             if is_first() and not parts.count:
                 with suppress(OSError, UserError):
                     _remove_unless_begun(folder)
+                    for above in absent:  # not those that hold something
+                        above.rmdir()
             if isinstance(error, UserError) and parts.count:
                 said = f"{error}; what is done stays in {folder}, the same command goes on"
                 raise type(error)(said) from error

@@ -118,7 +118,7 @@ def test_a_stop_before_the_first_part_leaves_nothing(run, tmp_path, watched):
     (tmp_path / "in.jsonl").write_text(text(GOOD))
     watched.left = 0
     with pytest.raises(KeyboardInterrupt):
-        files.score_file(run, str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+        files.score_file(run, str(tmp_path / "in.jsonl"), str(tmp_path / "new/deep/out.jsonl"))
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
