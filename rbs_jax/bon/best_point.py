@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.suites.figures import Group, Groups, interval_of, resampled
+from rbs_jax.statistics.figures import Group, Groups, interval_of, resampled
 
 
 def best_point(groups: Groups) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from rbs_jax.data.answers import prompt_of, responses_of
 from rbs_jax.data.sources import Record, checked_text
 from rbs_jax.errors import UserError
-from rbs_jax.suites.items import Item, id_of
-from rbs_jax.suites.suite import unit_of
+from rbs_jax.suites.items import Item, id_of, unit_of
 
 LARGEST = 1e30
 """Of a given number: means and squares of larger ones may overflow."""

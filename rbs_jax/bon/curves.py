@@ -11,7 +11,7 @@ from rbs_jax.bon.candidates import PerCandidate, Pool
 from rbs_jax.bon.subsets import Picks, best, drawn, error
 from rbs_jax.choose.answers import majority, strengths, weighted
 from rbs_jax.choose.rule import Rule, Scores
-from rbs_jax.suites.figures import Group
+from rbs_jax.statistics.figures import Group
 
 Pick = Callable[[Pool, int], Picks]
 """What is picked of a pool when n of its candidates are drawn."""

@@ -23,8 +23,8 @@ from rbs_jax.bon.curves import (
 from rbs_jax.bon.overoptimised import kl_upper_bound, laws
 from rbs_jax.bon.permutations import LEVEL, blind
 from rbs_jax.choose.rule import Rule
-from rbs_jax.suites.beside import CHANCE, HEAD, Beside, averaged
-from rbs_jax.suites.figures import FEWEST, Group, Groups, interval_of, resampled
+from rbs_jax.statistics.beside import CHANCE, HEAD, Beside, averaged
+from rbs_jax.statistics.figures import FEWEST, Group, Groups, interval_of, resampled
 
 RM, ORACLE, LOGP = "rm", "oracle", "logp"
 VOTES = ("majority", "weighted_majority")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from rbs_jax.suites.figures import Groups, resampled
+from rbs_jax.statistics.figures import Groups, resampled
 
 
 def kl_upper_bound(n: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rbs_jax.bon.candidates import Pool
 from rbs_jax.bon.curves import Pick, Worth
-from rbs_jax.suites.beside import ROUNDING
+from rbs_jax.statistics.beside import ROUNDING
 
 DRAWS = 2000
 LEVEL = 0.025

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.suites.calibration import calibration
-from rbs_jax.suites.items import Item, Scores
+from rbs_jax.statistics.calibration import calibration
+from rbs_jax.statistics.variance import reward_variance
+from rbs_jax.suites.items import Item, Scores, prompts_of
 from rbs_jax.suites.length import by_length
-from rbs_jax.suites.responses import prompts_of
-from rbs_jax.suites.variance import reward_variance
 
 
 def analysis(items: Sequence[Item], scores: Scores) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from rbs_jax.eval.scored import score_beside_controls
 from rbs_jax.files import json_text
 from rbs_jax.hosts.together import first_says, refuse_unlike
 from rbs_jax.score.scorer import Scorer
+from rbs_jax.statistics.figures import interval_of, mean, resampled
 from rbs_jax.storage import exists
-from rbs_jax.suites.beside import beside_controls, judge_all
-from rbs_jax.suites.figures import interval_of, mean, resampled
-from rbs_jax.suites.items import Item, Scores
+from rbs_jax.suites.controlled import beside_controls, judge_all
+from rbs_jax.suites.items import Item, Scores, unit_of
 from rbs_jax.suites.rewardbench_files import LAYOUTS
-from rbs_jax.suites.suite import Judged, unit_of
+from rbs_jax.suites.suite import Judged
 from rbs_jax.suites.table import SUITES
 from rbs_jax.train.models import LoadedModel
 from rbs_jax.train.watch import Measured, Watch

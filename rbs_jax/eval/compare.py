@@ -9,9 +9,9 @@ import numpy as np
 
 from rbs_jax.errors import UserError
 from rbs_jax.eval.results import RESULT, SCORES
+from rbs_jax.statistics.distance import distance
+from rbs_jax.statistics.sign_test import holm, sign_test
 from rbs_jax.storage import read_text
-from rbs_jax.suites.distance import distance
-from rbs_jax.suites.sign_test import holm, sign_test
 
 NEEDED = ("suite", "model", "n", "accuracy", "ci95", "controls")
 OF_A_BENCHMARK = (

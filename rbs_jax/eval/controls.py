@@ -20,8 +20,7 @@ from rbs_jax.model.reward import RewardModel
 from rbs_jax.score.files import deciding
 from rbs_jax.score.likelihood import Likelihood, LogProb
 from rbs_jax.score.scorer import Scorer
-from rbs_jax.suites.items import Item, Scores
-from rbs_jax.suites.suite import unit_of
+from rbs_jax.suites.items import Item, Scores, unit_of
 from rbs_jax.train.models import Found, LoadedModel, find_model, start_model
 
 HEADS = 5

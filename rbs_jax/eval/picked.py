@@ -13,7 +13,7 @@ from rbs_jax.choose.table import RULES
 from rbs_jax.eval.compare import Picked
 from rbs_jax.eval.page import Note, Part, Plot, Section, Table
 from rbs_jax.eval.report import bounds, number, spaced
-from rbs_jax.suites.beside import CHANCE
+from rbs_jax.statistics.beside import CHANCE
 
 LINES = {
     "oracle": ("-", "gray"),

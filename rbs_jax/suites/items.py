@@ -15,6 +15,7 @@ from rbs_jax.data.sources import Record, checked_text, read_jsonl, text_of
 from rbs_jax.data.template import Prompt
 from rbs_jax.errors import UserError
 from rbs_jax.remote import filesystem, is_remote, retried
+from rbs_jax.statistics.within import Prompts
 from rbs_jax.storage import open_file
 
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
@@ -36,6 +37,21 @@ class Item(NamedTuple):
     """How many are right."""
     pairs: Sequence[tuple[int, int]] = ()
     """Places of a right and a wrong response, where the publisher names those to compare."""
+
+
+def unit_of(prompt: Prompt) -> str:
+    """What the bootstrap draws: a prompt, whatever rows it stands in."""
+    return prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)
+
+
+def prompts_of(items: Sequence[Item]) -> Prompts:
+    """The prompts of all responses, item by item; rows with the same prompt are of one prompt.
+
+    They stand beside `np.concatenate(scores)` of the same items. Of no items there are none.
+    """
+    numbers: dict[str, int] = {}
+    of_items = [numbers.setdefault(unit_of(item.prompt), len(numbers)) for item in items]
+    return np.repeat(np.array(of_items, int), [len(item.responses) for item in items])
 
 
 def read_records(path: str, leave_out: str | None = None) -> Iterator[Record]:

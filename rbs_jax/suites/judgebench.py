@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import text_of
-from rbs_jax.suites.figures import Weights
+from rbs_jax.statistics.figures import Weights
+from rbs_jax.statistics.wins import strictly
 from rbs_jax.suites.items import Item, id_of, one_of, read_records
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, rows_of, strictly
+from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, rows_of
 
 SOURCES = ("mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench")
 """What the source of a question begins with, by which the publisher's report is split."""

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from rbs_jax.suites.figures import Group, Groups, Means, Weights, interval_of, mean, resampled
-from rbs_jax.suites.items import Item, Scores
-from rbs_jax.suites.responses import centred, correlation, prompts_of, ranks
-from rbs_jax.suites.suite import unit_of
+from rbs_jax.statistics.figures import Group, Groups, Means, Weights, interval_of, mean, resampled
+from rbs_jax.statistics.within import centred, correlation, ranks
+from rbs_jax.suites.items import Item, Scores, prompts_of, unit_of
 
 LONGER = {"right_longer": 1, "wrong_longer": -1, "equal": 0}
 """Which side of a pair has more characters, and the sign of the difference."""

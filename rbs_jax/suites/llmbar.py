@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record, text_of
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Weights, mean_of
+from rbs_jax.statistics.figures import Weights, mean_of
+from rbs_jax.statistics.wins import per_pair
 from rbs_jax.suites.items import Item, id_of, read_records
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, per_pair
+from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows
 
 FOLDERS = {
     "Natural": "natural",

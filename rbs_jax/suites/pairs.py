@@ -2,8 +2,9 @@
 
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import text_of
+from rbs_jax.statistics.wins import per_pair
 from rbs_jax.suites.items import Item, id_of, read_records, texts_of
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, per_pair
+from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows
 
 
 def read(path: str) -> list[Item]:

@@ -8,9 +8,10 @@ import numpy as np
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record, text_of
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Group, Weights, mean_of
-from rbs_jax.suites.items import Item, Scores, id_of, one_of, read_records
-from rbs_jax.suites.suite import CHANCE, Judged, Rule, Suite, on_top, per_pair, strictly, unit_of
+from rbs_jax.statistics.figures import Group, Weights, mean_of
+from rbs_jax.statistics.wins import AT_RANDOM, Rule, on_top, per_pair, strictly
+from rbs_jax.suites.items import Item, Scores, id_of, one_of, read_records, unit_of
+from rbs_jax.suites.suite import Judged, Suite
 
 HUMAN = "human"
 TIES = ("tie", "tie (bothbad)")
@@ -97,7 +98,7 @@ def chance(items: Sequence[Item]) -> Judged:
     """One half, and for the best of K the share that is right."""
 
     def top(item: Item, own: np.ndarray) -> float:
-        return CHANCE[on_top](item.right, len(own) - item.right)
+        return AT_RANDOM[on_top](item.right, len(own) - item.right)
 
     def half(item: Item, own: np.ndarray) -> float:  # noqa: ARG001
         return 0.5

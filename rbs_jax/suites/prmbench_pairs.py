@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record, text_of
-from rbs_jax.suites.figures import Weights
+from rbs_jax.statistics.figures import Weights
+from rbs_jax.statistics.wins import per_pair
 from rbs_jax.suites.items import Item, id_of, read_records, texts_of
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, per_pair, rows_of
+from rbs_jax.suites.suite import Suite, chance_by, judge_by, over_rows, rows_of
 
 AIMS = {
     "simplicity": ("redundency", "circular"),

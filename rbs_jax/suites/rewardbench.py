@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import text_of
-from rbs_jax.suites.figures import Weights, by_counts, mean_of, weighted_sum
+from rbs_jax.statistics.figures import Weights, by_counts, mean_of, weighted_sum
+from rbs_jax.statistics.wins import strictly
 from rbs_jax.suites.items import Item, id_of, one_of, read_records
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, strictly
+from rbs_jax.suites.suite import Suite, chance_by, judge_by
 
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Group, Weights, mean_of
+from rbs_jax.statistics.figures import Group, Weights, mean_of
+from rbs_jax.statistics.wins import AT_RANDOM, on_top, strictly
 from rbs_jax.suites.items import Item, Scores, id_of, one_of, read_records, texts_of
-from rbs_jax.suites.suite import CHANCE, Judged, Suite, by_subset, on_top, strictly
+from rbs_jax.suites.suite import Judged, Suite, by_subset
 
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus")
 TIES = "Ties"
@@ -78,7 +79,7 @@ def judge(items: Sequence[Item], scores: Scores) -> Judged:
 def chance(items: Sequence[Item]) -> Judged:
     """What random scores are worth; on Ties on average over draws from a normal distribution."""
     values = np.array([
-        CHANCE[strictly if i.subset == TIES else on_top](i.right, len(i.responses) - i.right)
+        AT_RANDOM[strictly if i.subset == TIES else on_top](i.right, len(i.responses) - i.right)
         for i in items
     ])  # fmt: skip
     draw = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rbs_jax.data.template import Prompt
-from rbs_jax.suites.figures import mean
+from rbs_jax.statistics.figures import mean
 from rbs_jax.suites.items import Item, Scores
 from rbs_jax.suites.rewardbench import PRIOR
 from rbs_jax.suites.rewardbench2 import TIES, TIES_SCORE

@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from rbs_jax.data.sources import text_of
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Group, Weights
-from rbs_jax.suites.items import Item, Scores, one_of, read_records, texts_of
-from rbs_jax.suites.suite import CHANCE, Judged, Suite, strictly, unit_of
+from rbs_jax.statistics.figures import Group, Weights
+from rbs_jax.statistics.wins import AT_RANDOM, strictly
+from rbs_jax.suites.items import Item, Scores, one_of, read_records, texts_of, unit_of
+from rbs_jax.suites.suite import Judged, Suite
 
 LEFT_OUT = r"pairwise|rewardbench"
 """Files beside it with the same solutions in pairs, and with another benchmark's."""
@@ -66,8 +67,8 @@ def _expected_rank(right: int, wrong: int) -> float:
 
 
 EXPECTED: dict[str, Callable[[int, int], float]] = {
-    "accuracy": CHANCE[strictly],
-    "accuracy_with_ties": CHANCE[strictly],
+    "accuracy": AT_RANDOM[strictly],
+    "accuracy_with_ties": AT_RANDOM[strictly],
     "mrr": _expected_rank,
 }
 

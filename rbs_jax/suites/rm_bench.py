@@ -8,9 +8,9 @@ from jaxtyping import Float
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Group, Weights, mean_of
-from rbs_jax.suites.items import Item, Scores, id_of, one_of, read_records, texts_of
-from rbs_jax.suites.suite import Judged, Suite, unit_of
+from rbs_jax.statistics.figures import Group, Weights, mean_of
+from rbs_jax.suites.items import Item, Scores, id_of, one_of, read_records, texts_of, unit_of
+from rbs_jax.suites.suite import Judged, Suite
 
 STYLES = ("concise", "detailed", "markdown")
 DOMAINS = {

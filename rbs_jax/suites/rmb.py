@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record, text_of
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import Weights, mean_of
+from rbs_jax.statistics.figures import Weights, mean_of
+from rbs_jax.statistics.wins import strictly
 from rbs_jax.suites.items import Item, id_of, read_records
-from rbs_jax.suites.suite import Suite, chance_by, judge_by, rows_of, strictly
+from rbs_jax.suites.suite import Suite, chance_by, judge_by, rows_of
 
 PAIRS, BEST = "Pairwise_set", "BoN_set"
 AIMS = ("Helpfulness", "Harmlessness")

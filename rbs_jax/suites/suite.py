@@ -1,22 +1,15 @@
-"""A benchmark as one value, and the rules by which most of them judge."""
+"""A benchmark as one value, and how most of them judge."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from rbs_jax.data.template import Prompt
-from rbs_jax.suites.figures import Group, Groups, Weights, by_counts
-from rbs_jax.suites.items import Item, Scores
-
-Rule = Callable[[Float[np.ndarray, " S"], int], float]
-"""What an item counts, from its responses' scores (NaN for none) and how many come first as right.
-
-Whatever is compared with a response that has no score is lost.
-"""
+from rbs_jax.statistics.figures import Group, Groups, Weights, by_counts
+from rbs_jax.statistics.wins import AT_RANDOM, Rule
+from rbs_jax.suites.items import Item, Scores, unit_of
 
 
 class Judged(NamedTuple):
@@ -45,31 +38,6 @@ class Suite(NamedTuple):
     """Published averages of what these items have, by name; the first is the headline."""
 
 
-def per_pair(scores: Float[np.ndarray, " S"], right: int) -> float:
-    """The share of pairs of a right and a wrong response in order; a tie counts one half."""
-    better, worse = scores[:right, None], scores[None, right:]
-    return float(((better > worse) + 0.5 * (better == worse)).mean())
-
-
-def strictly(scores: Float[np.ndarray, " S"], right: int) -> float:
-    """1 where every right response is strictly above every wrong one."""
-    return float((scores[:right, None] > scores[None, right:]).all())
-
-
-def on_top(scores: Float[np.ndarray, " S"], right: int) -> float:
-    """The share of right ones among the responses that have the highest score."""
-    top = scores == scores.max()
-    return float(top[:right].sum() / max(top.sum(), 1))
-
-
-CHANCE: dict[Rule, Callable[[int, int], float]] = {
-    per_pair: lambda right, wrong: 0.5,  # noqa: ARG005
-    strictly: lambda right, wrong: 1 / comb(right + wrong, right),
-    on_top: lambda right, wrong: right / (right + wrong),
-}
-"""What each rule gives on average for scores drawn at random, by numbers of responses."""
-
-
 def judge_by(rule: Rule) -> Callable[[Sequence[Item], Scores], Judged]:
     """Judges every item by a rule; a group for each subset."""
 
@@ -85,7 +53,7 @@ def chance_by(rule: Rule) -> Callable[[Sequence[Item]], Judged]:
     """What random scores are worth by a rule."""
 
     def chance(items: Sequence[Item]) -> Judged:
-        expected = CHANCE[rule]
+        expected = AT_RANDOM[rule]
         values = np.array([expected(i.right, len(i.responses) - i.right) for i in items])
         return Judged(values, by_subset(items, values))
 
@@ -101,11 +69,6 @@ def by_subset(items: Sequence[Item], values: Float[np.ndarray, " N"]) -> dict[st
         name: Group(values[at], [unit_of(items[place].prompt) for place in at])
         for name, at in places.items()
     }
-
-
-def unit_of(prompt: Prompt) -> str:
-    """What the bootstrap draws: a prompt, whatever rows it stands in."""
-    return prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)
 
 
 def over_rows(items: Sequence[Item]) -> dict[str, Weights]:

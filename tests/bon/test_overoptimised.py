@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rbs_jax.bon.overoptimised import kl_upper_bound, laws
-from rbs_jax.suites.figures import Group
+from rbs_jax.statistics.figures import Group
 
 NS = [1, 2, 4, 8, 16, 32]
 

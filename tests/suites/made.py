@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from rbs_jax.errors import UserError
-from rbs_jax.suites.figures import mean
+from rbs_jax.statistics.figures import mean
 
 
 def write(file, rows):

@@ -1,7 +1,7 @@
 import pytest
 
 from rbs_jax.errors import UserError
-from rbs_jax.suites.items import one_of, read_records
+from rbs_jax.suites.items import Item, one_of, prompts_of, read_records
 from tests.suites.made import write
 
 
@@ -67,3 +67,14 @@ def test_a_word_that_is_none_of_those_allowed(tmp_path):
         one_of(record, "n", ("a", "b"))
     with pytest.raises(UserError, match="row 1: no field 'm'"):
         one_of(record, "m", ("a", "b"))
+
+
+def test_rows_of_one_prompt_are_of_one_prompt():
+    said = [{"role": "user", "content": "a"}]
+    items = [
+        Item("1", "all", "a", ["x", "y"], 1),
+        Item("2", "all", "b", ["x", "y", "z"], 1),
+        Item("3", "all", said, ["w"], 1),
+    ]
+    assert prompts_of(items).tolist() == [0, 0, 1, 1, 1, 0]
+    assert prompts_of([]).tolist() == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rbs_jax.suites.figures import Group, mean
+from rbs_jax.statistics.figures import Group, mean
 from rbs_jax.suites.items import Item
 from rbs_jax.suites.rewardbench import PRIOR, REWARDBENCH, SECTIONS
 from tests.suites.made import (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rbs_jax.suites.figures import Group, interval, mean, resampled
+from rbs_jax.statistics.figures import Group, interval, mean, resampled
 from rbs_jax.suites.items import Item
 from rbs_jax.suites.rewardbench2 import REWARDBENCH2, SUBSETS, TIES_SCORE
 from tests.suites.made import (

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbs_jax.suites.calibration import BINS, NO_LEAST, calibration, reliability
+from rbs_jax.statistics.calibration import BINS, NO_LEAST, calibration, reliability
 
 LOG_3 = np.log(3)  # sigma(log 3) = 3/4
 TOO_SURE, TOO_TIMID = NO_LEAST.values()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbs_jax.suites.variance import reward_variance
+from rbs_jax.statistics.variance import reward_variance
 
 NAN = np.nan
 PROMPTS = np.array([0, 1, 0, 1, 0, 2])

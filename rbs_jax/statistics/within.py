@@ -1,25 +1,10 @@
 """Scored responses one by one, and what is left of values beyond what their prompt gives them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from rbs_jax.suites.items import Item
-from rbs_jax.suites.suite import unit_of
-
 Prompts = Int[np.ndarray, " N"]
 """The number of the prompt that each response answers."""
-
-
-def prompts_of(items: Sequence[Item]) -> Prompts:
-    """The prompts of all responses, item by item; rows with the same prompt are of one prompt.
-
-    They stand beside `np.concatenate(scores)` of the same items. Of no items there are none.
-    """
-    numbers: dict[str, int] = {}
-    of_items = [numbers.setdefault(unit_of(item.prompt), len(numbers)) for item in items]
-    return np.repeat(np.array(of_items, int), [len(item.responses) for item in items])
 
 
 def comparable(prompts: Prompts) -> Bool[np.ndarray, " N"]:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from rbs_jax.suites import figures
-from rbs_jax.suites.figures import (
+from rbs_jax.statistics import figures
+from rbs_jax.statistics.figures import (
     DRAWS,
     Group,
     by_counts,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from rbs_jax.suites.responses import Prompts, centred, comparable
+from rbs_jax.statistics.within import Prompts, centred, comparable
 
 
 class Distance(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbs_jax.suites.sign_test import holm, sign_test
+from rbs_jax.statistics.sign_test import holm, sign_test
 
 
 def of_counts(wins, losses, ties=0):

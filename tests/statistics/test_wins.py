@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbs_jax.suites.suite import CHANCE, on_top, per_pair, strictly
+from rbs_jax.statistics.wins import AT_RANDOM, on_top, per_pair, strictly
 
 NAN = np.nan
 RULES = [per_pair, strictly, on_top]
@@ -34,7 +34,7 @@ def test_rules(scores, right, expected):
 def test_chance_is_the_mean_over_all_orders(rule, right, wrong):
     orders = itertools.permutations(range(right + wrong))
     values = [rule(np.array(order, float), right) for order in orders]
-    assert CHANCE[rule](right, wrong) == pytest.approx(np.mean(values))
+    assert AT_RANDOM[rule](right, wrong) == pytest.approx(np.mean(values))
 
 
 @given(st.lists(st.floats(-9, 9), min_size=2, max_size=6), st.integers(1, 5), st.floats(-5, 5))

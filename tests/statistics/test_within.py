@@ -3,21 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbs_jax.suites.items import Item
-from rbs_jax.suites.responses import centred, comparable, correlation, prompts_of, ranks
+from rbs_jax.statistics.within import centred, comparable, correlation, ranks
 
 PROMPTS = np.array([0, 1, 0, 2, 1, 0])
-
-
-def test_rows_of_one_prompt_are_of_one_prompt():
-    said = [{"role": "user", "content": "a"}]
-    items = [
-        Item("1", "all", "a", ["x", "y"], 1),
-        Item("2", "all", "b", ["x", "y", "z"], 1),
-        Item("3", "all", said, ["w"], 1),
-    ]
-    assert prompts_of(items).tolist() == [0, 0, 1, 1, 1, 0]
-    assert prompts_of([]).tolist() == []
 
 
 def test_who_has_another_response_beside_it():

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from rbs_jax.suites.responses import Prompts, centred
-from rbs_jax.suites.suite import per_pair
+from rbs_jax.statistics.wins import per_pair
+from rbs_jax.statistics.within import Prompts, centred
 
 QUARTILES = {"min": 0, "p25": 25, "p50": 50, "p75": 75, "max": 100}
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from rbs_jax.suites.beside import beside_controls, judge_all
-from rbs_jax.suites.figures import FEWEST
+from rbs_jax.statistics.figures import FEWEST
+from rbs_jax.suites.controlled import beside_controls, judge_all
 from rbs_jax.suites.items import Item
 from rbs_jax.suites.pairs import PAIRS
 

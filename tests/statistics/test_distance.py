@@ -3,8 +3,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rbs_jax.suites.distance import distance
-from rbs_jax.suites.responses import centred, correlation
+from rbs_jax.statistics.distance import distance
+from rbs_jax.statistics.within import centred, correlation
 
 NAN = np.nan
 PROMPTS = np.array([0, 0, 1, 1])

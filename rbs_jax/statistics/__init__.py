@@ -1,0 +1,1 @@
+"""Numbers in, figures out: what every benchmark and every curve is judged by."""
