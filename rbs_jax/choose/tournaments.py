@@ -4,6 +4,8 @@ With the votes of one model that scores each candidate alone, the winner is the 
 score, as without a tournament: there is something to gain only where voters disagree.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -34,8 +36,9 @@ def votes(scores: Scores) -> Votes:
     """
     known = np.where(scored(scores)[..., None, :], scores, -np.inf)
     row, column = known[..., :, None], known[..., None, :]
-    counted = (row > column).sum(axis=-3) + (row == column).sum(axis=-3) / 2
-    return np.where(np.eye(scores.shape[-1], dtype=bool), 0, counted)
+    at_least = (row >= column).sum(axis=-3, dtype=float)
+    above = (at_least + scores.shape[-2] - np.swapaxes(at_least, -1, -2)) / 2
+    return np.where(np.eye(scores.shape[-1], dtype=bool), 0, above)
 
 
 def round_robin(votes: Votes) -> Choice:
@@ -113,15 +116,35 @@ def knockout(votes: Votes, order: Order) -> Choice:
       ValueError: a vote is negative or no finite number.
     """
     _check(votes)
-    back = np.swapaxes(votes, -1, -2)
-    loses = (votes < back) + (votes == back) / 2  # [i, j]: that i loses to j
-    places = np.eye(votes.shape[-1])[order]
-    while (count := places.shape[-2]) > 1:
-        paired = count - count % 2
-        one, other = places[..., 0:paired:2, :], places[..., 1:paired:2, :]
-        winners = one * (other @ loses) + other * (one @ loses)
-        places = np.concatenate([places[..., paired:, :], winners], axis=-2)
-    return places[..., 0, :]
+    own = np.take_along_axis(votes, order[..., :, None], axis=-2)
+    own = np.take_along_axis(own, order[..., None, :], axis=-1)
+    back = np.swapaxes(own, -1, -2)
+    beats = (own > back) + (own == back) / 2  # [i, j]: that i beats j, both by their places
+    places = [
+        _Place(np.array([at]), np.ones((*order.shape[:-1], 1))) for at in range(order.shape[-1])
+    ]
+    while len(places) > 1:
+        paired = len(places) - len(places) % 2
+        games = zip(places[0:paired:2], places[1:paired:2], strict=True)
+        places = places[paired:] + [_winner(beats, *game) for game in games]
+    choice = np.zeros(order.shape)
+    np.put_along_axis(choice, order[..., places[0].who], places[0].chances, axis=-1)
+    return choice
+
+
+class _Place(NamedTuple):
+    """Who may stand in a place of a round."""
+
+    who: Int[np.ndarray, " P"]
+    """Their places in the first round."""
+    chances: Float[np.ndarray, "*B P"]
+
+
+def _winner(beats: Float[np.ndarray, "*B K K"], one: _Place, other: _Place) -> _Place:
+    game = beats[..., one.who[:, None], other.who]
+    first = one.chances * (game @ other.chances[..., None])[..., 0]
+    second = other.chances * (one.chances[..., None, :] @ (1 - game))[..., 0, :]
+    return _Place(np.concatenate([one.who, other.who]), np.concatenate([first, second], axis=-1))
 
 
 def brackets(scores: Scores, random: np.random.Generator) -> Order:
