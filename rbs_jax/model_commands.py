@@ -138,8 +138,8 @@ class Combine:
     ]
     """How the scores become one choice (docs/best_of_n.md has the formulas)."""
     out: str
-    """Folder for result.json, and scores.jsonl of a rule that gives every candidate a value, a
-    path or URL."""
+    """Folder for result.json, chosen.jsonl (the place of each prompt's choice, from 0) and, of a
+    rule that gives every candidate a value, scores.jsonl; a path or URL."""
     whiten: bool = False
     """Scale each model's scores to mean 0 and deviation 1 over all candidates first."""
 

@@ -71,7 +71,7 @@ def by_rule(rule: Rule, of: Callable[[Pool], Float[np.ndarray, "M K"]]) -> Pick:
             of_subsets: Scores = np.moveaxis(scores[:, places], 0, 1)
             return rule.choose(of_subsets, chance)
 
-        return drawn(pool.size, n, choose, _seed(pool))
+        return drawn(pool.size, n, choose, seed_of(pool))
 
     return pick
 
@@ -79,7 +79,7 @@ def by_rule(rule: Rule, of: Callable[[Pool], Float[np.ndarray, "M K"]]) -> Pick:
 def by_majority(pool: Pool, n: int) -> Picks:
     """A candidate with the answer that most have."""
     answers = _numbered(pool)
-    return drawn(pool.size, n, lambda places, _: majority(answers[places]), _seed(pool))
+    return drawn(pool.size, n, lambda places, _: majority(answers[places]), seed_of(pool))
 
 
 def by_weighted_majority(rule: Rule, pool: Pool, n: int) -> Picks:
@@ -93,7 +93,7 @@ def by_weighted_majority(rule: Rule, pool: Pool, n: int) -> Picks:
     def choose(places: np.ndarray, _: np.random.Generator) -> np.ndarray:
         return weighted(answers[places], strengths(scores[places]))
 
-    return drawn(pool.size, n, choose, _seed(pool))
+    return drawn(pool.size, n, choose, seed_of(pool))
 
 
 def by_chance(pool: Pool, n: int) -> Picks:
@@ -109,5 +109,6 @@ def _numbered(pool: Pool) -> np.ndarray:
     return np.array([-1 if answer is None else numbers[answer] for answer in answers], int)
 
 
-def _seed(pool: Pool) -> int:
+def seed_of(pool: Pool) -> int:
+    """Of what is drawn for a prompt."""
     return int(pool.prompt, 16)

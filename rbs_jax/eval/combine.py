@@ -1,19 +1,23 @@
 """`rbs combine`: one choice by the scores that several models gave before, without running one."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rbs_jax.bon.candidates import Pool
+from rbs_jax.bon.curves import seed_of
 from rbs_jax.bon.figures import figures
 from rbs_jax.bon.lines import line_of, pool_of
+from rbs_jax.choose.rule import Rule, scored
 from rbs_jax.choose.table import RULES
 from rbs_jax.data.sources import read_jsonl
 from rbs_jax.errors import UserError
 from rbs_jax.eval.compare import result_of_picking
 from rbs_jax.eval.results import SCORES, refuse_other_result, write_result
 
+CHOSEN = "chosen.jsonl"
 KEPT = ("file", "candidates", "checker", "responses", "language_model")
 """What is the first folder's."""
 
@@ -21,9 +25,11 @@ KEPT = ("file", "candidates", "checker", "responses", "language_model")
 def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -> dict[str, Any]:
     """Measure a rule on the scores that `rbs bon` kept; writes and returns OUT/result.json.
 
+    Beside it chosen.jsonl has the candidate that the rule picks of each prompt's, and scores.jsonl
+    its value of each candidate, where it gives one.
+
     The random heads go through the same rule, each model's first with the others' first and so on;
-    all other controls, and what is known of the candidates, are the first folder's. Beside it
-    scores.jsonl has the rule's value of each candidate, where it gives one.
+    all other controls, and what is known of the candidates, are the first folder's.
 
     Args:
       folders: of results of `rbs bon` on the same candidates, paths or URLs.
@@ -69,8 +75,18 @@ def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -
             )
             for pool in pools
         ]
-    write_result(out, result, lines)
+    picks = [json.dumps(_pick(RULES[rule], pool)) + "\n" for pool in pools]
+    write_result(out, result, lines, {CHOSEN: "".join(picks)})
     return result
+
+
+def _pick(rule: Rule, pool: Pool) -> dict[str, Any]:
+    """The candidate that has the highest chance of all, the first of equals; null without any."""
+    found = {"id": pool.id, "chosen": None, "chance": None}
+    if not scored(pool.scores).any():
+        return found
+    choice = rule.choose(pool.scores, np.random.default_rng(seed_of(pool)))
+    return found | {"chosen": int(choice.argmax()), "chance": float(choice.max())}
 
 
 def _refuse_unlike(

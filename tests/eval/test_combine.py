@@ -72,6 +72,8 @@ def test_models_are_combined_without_running_them(picked, tmp_path, monkeypatch)
     ]
     assert found["n"] == [1, 2, 4, 5]
     assert (tmp_path / "both" / "result.json").exists()
+    for own, line in zip(read(tmp_path / "both" / "chosen.jsonl"), lines, strict=True):
+        assert own == {"id": line["id"], "chosen": int(np.argmax(line["scores"])), "chance": 1}
 
 
 @pytest.mark.parametrize("rule", ["mean", "log_sigmoid", "par", "round_robin", "knockout"])
@@ -80,7 +82,27 @@ def test_one_model_alone_picks_its_highest_by_every_rule(picked, tmp_path, rule)
     found = combine([str(picked / "one")], rule, str(tmp_path / "out"))
     assert found["rm"] == pytest.approx(alone["rm"])
     assert found["random_heads"] == pytest.approx(np.array(alone["random_heads"]))
+    lines = read(picked / "one" / "scores.jsonl")
+    picks = read(tmp_path / "out" / "chosen.jsonl")
+    assert [own["chosen"] for own in picks] == [own["chosen"] for own in lines]
     assert (tmp_path / "out" / "scores.jsonl").exists() == (rule not in ("round_robin", "knockout"))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_of_equals_the_first_is_chosen_and_of_none_none(picked, tmp_path, rule):
+    def change(lines):
+        for line, scores in zip(
+            lines, ([7, 7, 1], [None] * 4, [None, 2, None, 2, 1]), strict=False
+        ):
+            line["scores"] = scores
+        return lines
+
+    one = changed(picked, tmp_path / "changed", change)
+    combine([one], rule, str(tmp_path / "out"))
+    equal, none, some = read(tmp_path / "out" / "chosen.jsonl")[:3]
+    assert (none["chosen"], none["chance"]) == (None, None)
+    assert (some["chosen"], equal["chosen"]) == (1, 0) or rule == "knockout"
+    assert equal["chance"] == pytest.approx(0.5)
 
 
 def test_the_commands_offer_every_rule_and_name_every_checker(capsys):
