@@ -4,6 +4,7 @@ import json
 import pytest
 
 from rbs_jax import quickstart
+from rbs_jax.data.docstrings import package_files
 from rbs_jax.data.manifest import read_manifest
 from rbs_jax.train.heldout import HeldoutConfig
 from rbs_jax.train.metrics import read_metrics
@@ -12,7 +13,7 @@ from rbs_jax.train.metrics import read_metrics
 @pytest.fixture
 def small(monkeypatch):
     """The same story with less text and a few steps."""
-    monkeypatch.setattr(quickstart, "installed_packages", lambda: ["optax", "tyro", "absl"])
+    monkeypatch.setattr(quickstart, "TRAIN", ("optax",))
     monkeypatch.setattr(quickstart, "FAST_TRAIN", ("optax",))
     monkeypatch.setattr(quickstart, "HELD_OUT", {"valid": ("tyro",), "test": ("absl",)})
     whole = quickstart.settings
@@ -59,3 +60,10 @@ def test_the_first_look_is_the_same_model_for_fewer_steps(tmp_path):
         full.grid,
         full.data,
     )
+
+
+def test_every_package_that_it_reads_is_there_and_in_one_part():
+    packages = [*quickstart.TRAIN, *quickstart.HELD_OUT["valid"], *quickstart.HELD_OUT["test"]]
+    assert len(set(packages)) == len(packages)
+    assert all(package_files(package) for package in packages)
+    assert set(quickstart.FAST_TRAIN) <= set(quickstart.TRAIN)

@@ -14,12 +14,6 @@ FILES = 64
 """Files that a process reads at a time."""
 
 
-def installed_packages() -> list[str]:
-    """The standard library ("stdlib") and every package beside it that is installed, sorted."""
-    root = Path(sysconfig.get_path("purelib"))
-    return ["stdlib", *sorted(path.name for path in root.iterdir() if any(path.glob("*.py")))]
-
-
 def package_files(package: str) -> list[Path]:
     """The python files of an installed package, or of the standard library ("stdlib"), sorted."""
     if package == "stdlib":
