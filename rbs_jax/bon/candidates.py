@@ -131,6 +131,8 @@ class Pool(NamedTuple):
     id: str
     prompt: str
     """A digest of it: the pools of one prompt are drawn together by a bootstrap."""
+    texts: Sequence[str]
+    """A digest of each candidate: copies of one have one score, but for rounding."""
     scores: Float[np.ndarray, "M K"]
     """Rewards by M models, -inf for a candidate that has none."""
     controls: Mapping[str, PerCandidate]
@@ -149,6 +151,7 @@ class Pool(NamedTuple):
         at = list(places)
         known = self.known
         return self._replace(
+            texts=[self.texts[k] for k in at],
             scores=self.scores[:, at],
             controls={name: own[at] for name, own in self.controls.items()},
             heads=[own[:, at] for own in self.heads],
@@ -163,9 +166,9 @@ class Pool(NamedTuple):
         )
 
 
-def digest_of(item: Item) -> str:
-    """Of its prompt alone: 16 hexadecimal digits."""
-    return hashlib.sha256(unit_of(item.prompt).encode()).hexdigest()[:16]
+def digest_of(text: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def pools_of(
@@ -179,7 +182,8 @@ def pools_of(
     return [
         Pool(
             item.id,
-            digest_of(item),
+            digest_of(unit_of(item.prompt)),
+            [digest_of(response) for response in item.responses],
             lost(scores[at])[None],
             {name: lost(own[at]) for name, own in controls.items()},
             [lost(own[at])[None] for own in heads],

@@ -83,10 +83,10 @@ def by_source(pools: Sequence[Pool]) -> dict[str, list[Pool]]:
 
 def _mixed(pools: Sequence[Pool]) -> int | None:
     """How many prompts have candidates of which one is better than another: only they count."""
-    known = [pool.known.correct for pool in pools]
-    if any(own is None for own in known):
+    known = [(pool.prompt, pool.known.correct) for pool in pools]
+    if any(own is None for _, own in known):
         return None
-    return sum(own is not None and len(np.unique(own)) > 1 for own in known)
+    return len({prompt for prompt, own in known if own is not None and len(np.unique(own)) > 1})
 
 
 def _all_know(pools: Sequence[Pool], field: str) -> bool:
@@ -143,7 +143,7 @@ def _picked(pools: Sequence[Pool], ns: Sequence[int], rule: Rule, beside: Beside
     """What the rule picks is worth, and whether that is more than its controls."""
     each = [beside.figure({str(n): 1.0}) for n in ns]
     above = [beside.above(CHANCE, {str(n): 1.0}) for n in ns]
-    p = blind(pools, ns, by_rule(rule, lambda pool: pool.scores), _of("correct"))
+    p = blind(pools, ns, rule, _of("correct"))
     mixed = [_mixed([pool for pool in pools if pool.size >= n]) for n in ns]
     return {
         RM: [own["accuracy"] for own in each],

@@ -13,6 +13,7 @@ from rbs_jax.errors import UserError
 
 KNOWN = ("correct", "gold", "logprob")
 TOLD = ("answers", "source")
+DIGEST = re.compile("[0-9a-f]{16}")
 
 
 def line_of(pool: Pool) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def line_of(pool: Pool) -> dict[str, Any]:
     return {
         "id": pool.id,
         "prompt": pool.prompt,
+        "texts": pool.texts,
         "chosen": chosen(pool),
         "scores": _listed(pool.scores[0]),
         "controls": {name: _listed(own) for name, own in pool.controls.items()},
@@ -51,10 +53,11 @@ def pool_of(line: Record) -> Pool:
         scores, heads = fields["scores"], fields["random_heads"]
         numbers = {"scores": scores, **fields["controls"]}
         numbers |= {f"random_heads[{at}]": own for at, own in enumerate(heads)}
-        if len({len(own) for own in numbers.values()}) > 1 or not re.fullmatch(
-            "[0-9a-f]{16}", fields["prompt"]
-        ):
-            raise ValueError("lists of unlike lengths, or no digest of a prompt")
+        texts = list(fields["texts"])
+        if {len(own) for own in numbers.values()} != {len(texts)}:
+            raise ValueError("lists of unlike lengths")
+        if not all(DIGEST.fullmatch(own) for own in (fields["prompt"], *texts)):
+            raise ValueError("no digest of a prompt or text")
         weight = operator.index(fields["weight"])
         if weight < 1:
             raise ValueError("a weight below 1")
@@ -66,6 +69,7 @@ def pool_of(line: Record) -> Pool:
     return Pool(
         name,
         fields["prompt"],
+        texts,
         read["scores"][None],
         {key: read[key] for key in fields["controls"]},
         [read[f"random_heads[{at}]"][None] for at in range(len(heads))],

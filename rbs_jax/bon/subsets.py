@@ -32,12 +32,12 @@ def best(scores: Float[np.ndarray, " K"], n: int) -> Picks:
     """
     in_order = np.sort(scores)
     below, upto = (in_order.searchsorted(scores, side) for side in ("left", "right"))
-    share = _shares(len(scores), n)
+    share = shares(len(scores), n)
     return ((share[upto] - share[below]) / (upto - below))[None, None]
 
 
 @lru_cache
-def _shares(count: int, n: int) -> Float[np.ndarray, " C"]:
+def shares(count: int, n: int) -> Float[np.ndarray, " C"]:
     """C(c, n) / C(count, n) for c from 0 to count, factor by factor: binomials overflow."""
     c = np.arange(count, 0, -1)
     return np.cumprod([1.0, *np.maximum(c - n, 0) / c])[::-1]

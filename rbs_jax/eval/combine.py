@@ -106,8 +106,8 @@ def _refuse_unlike(
                 raise UserError(f"{where}: {said}")
 
 
-def _shape(pool: Pool) -> tuple[str, int, int, list[str]]:
-    return pool.prompt, pool.size, len(pool.heads), sorted(pool.controls)
+def _shape(pool: Pool) -> tuple[str, list[str], int, list[str]]:
+    return pool.prompt, list(pool.texts), len(pool.heads), sorted(pool.controls)
 
 
 def _together(own: Sequence[Pool]) -> Pool:

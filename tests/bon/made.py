@@ -5,8 +5,8 @@ import numpy as np
 from rbs_jax.bon.candidates import Known, Pool
 
 
-def pool(scores, correct=None, name=0, controls=None, heads=None, **known):
-    """A pool whose prompt is a number; lists become arrays where numbers are asked for."""
+def pool(scores, correct=None, name=0, controls=None, heads=None, texts=None, **known):
+    """A pool whose prompt is a number, of texts that differ; lists become arrays where need be."""
     scores = np.atleast_2d(np.array(scores, float))
     count = scores.shape[1]
     arrays = {
@@ -21,7 +21,11 @@ def pool(scores, correct=None, name=0, controls=None, heads=None, **known):
     )
     controls = {"longer": np.zeros(count)} if controls is None else controls
     controls = {key: np.array(own, float) for key, own in controls.items()}
-    return Pool(str(name), f"{name:016x}", scores, controls, heads, Known(correct, **arrays))
+    prompt, texts = (
+        f"{name:016x}",
+        [f"{at:016x}" for at in range(count)] if texts is None else texts,
+    )
+    return Pool(str(name), prompt, texts, scores, controls, heads, Known(correct, **arrays))
 
 
 def random_pools(count, most, seed=0, **known):

@@ -245,3 +245,9 @@ def test_a_proxy_that_is_partly_unknown_has_no_curve():
     found = figures(pools, MEAN)["overoptimisation"]
     assert found["proxy"] is None
     assert found["gold"] == pytest.approx([2, 2 / 3 + 3 * 2 / 3 - 1 / 3, 3])
+
+
+def test_lines_of_one_prompt_are_one_mixed_prompt():
+    pools = random_pools(12, 4)
+    once, again = (figures(own, RULES["mean"])["mixed"] for own in (pools, pools * 3))
+    assert once == again > 0
