@@ -10,7 +10,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.files import json_text, writing
 from rbs_jax.hosts.together import is_first
 from rbs_jax.remote import is_remote
-from rbs_jax.storage import exists, put_text, read_text, remove
+from rbs_jax.storage import exists, put, put_text, read_text, remove
 from rbs_jax.train.folder import CHECKPOINTS
 
 RESULT, SCORES = "result.json", "scores.jsonl"
@@ -52,9 +52,13 @@ def refuse_unwritable_folder(out: str) -> None:
             put_text("", f"{out}/probe.partial")
             remove(f"{out}/probe.partial")
             return
-        there = next(folder for folder in (Path(out), *Path(out).parents) if folder.exists())
-        with tempfile.TemporaryDirectory(dir=there, suffix=".partial"):
+        with tempfile.TemporaryDirectory(dir=_nearest(out), suffix=".partial"):
             return
+
+
+def _nearest(out: str) -> Path:
+    """The folder, or the one of those above it that is there."""
+    return next(folder for folder in (Path(out), *Path(out).parents) if folder.exists())
 
 
 def write_result(
@@ -64,6 +68,8 @@ def write_result(
     others: Mapping[str, str] | None = None,
 ) -> None:
     """Write what process 0 has found, result.json last; other processes write nothing.
+
+    A result that is there stays until all of the new one is written beside it.
 
     Args:
       out: the folder, a path or URL.
@@ -76,13 +82,19 @@ def write_result(
     """
     if not is_first():
         return
-    # First what tells of the others, which belong to another suite or model.
-    for stale in (RESULT, SCORES, *LAYOUTS):
-        remove(f"{out}/{stale}")
     texts = dict(others or {})
     if items is not None:
         texts[SCORES] = "".join(json.dumps(item) + "\n" for item in items)
     texts[RESULT] = json_text(dict(result))
-    for name, text in texts.items():
-        with writing(f"{out}/{name}"):
-            put_text(text, f"{out}/{name}")
+    local = None if is_remote(out) else _nearest(out)
+    with writing(out), tempfile.TemporaryDirectory(dir=local, suffix=".partial") as beside:
+        for name, text in texts.items():
+            file = Path(beside) / name
+            with writing(f"{out}/{name}"):
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+        # First what tells of the others, which belong to another suite or model.
+        for stale in (RESULT, SCORES, *LAYOUTS):
+            remove(f"{out}/{stale}")
+        for name in texts:
+            put(Path(beside) / name, f"{out}/{name}")

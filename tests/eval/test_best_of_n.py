@@ -5,7 +5,6 @@ import pytest
 
 from rbs_jax.checkers.checker import Checker, Verdict
 from rbs_jax.cli import main
-from rbs_jax.errors import UserError
 from rbs_jax.eval import portions
 from rbs_jax.eval.best_of_n import best_of_n
 from rbs_jax.eval.combine import combine
@@ -247,17 +246,3 @@ def test_another_result_is_not_written_over(runs, candidates, tmp_path, capsys, 
         (tmp_path / "result.json").write_text('{"rm": [], "rule": "mean"}')
     assert main(["bon", str(runs / "one"), candidates, "--out", str(out)]) == 2
     assert "give another --out" in capsys.readouterr().err
-
-
-def test_no_result_tells_of_files_of_another(picked, runs, candidates, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    best_of_n(str(runs / "one"), candidates, str(out))
-
-    def full(text, to):
-        if to.endswith("scores.jsonl"):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("rbs_jax.eval.results.put_text", full)
-    with pytest.raises(UserError, match="No space left"):
-        best_of_n(str(runs / "other"), candidates, str(out))
-    assert not (out / "result.json").exists()
