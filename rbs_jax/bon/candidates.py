@@ -1,6 +1,8 @@
 """Lines of prompts with their candidates, and what a line says of them beside their texts."""
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +68,11 @@ def refuse_partly_known(records: Sequence[Record], known: Sequence[Known]) -> No
             raise UserError(f"{first.where}: {said}")
 
 
+def labels_of(known: Sequence[Known]) -> str:
+    """A digest: of two results with the same one, the same is known of the candidates."""
+    return digest_of(json.dumps([own._asdict() for own in known], default=np.ndarray.tolist))
+
+
 def known_of(record: Record, count: int) -> Known:
     """What a line knows of its candidates.
 
@@ -115,7 +122,7 @@ def number_of(value: object, what: str) -> float:
 def _share(value: object, what: str) -> float:
     if isinstance(value, bool):
         return float(value)
-    share = number_of(value, what)
+    share = number_of(value, what) if isinstance(value, int | float) else math.nan
     if not 0 <= share <= 1:
         raise UserError(f"{what} is {value!r}, neither true, false nor a share from 0 to 1")
     return share

@@ -8,10 +8,13 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-SUBSETS = 64
+SUBSETS, LEAST = 64, 8
 """About so many are drawn where there is no closed form; all of them where there are no more."""
 GAMES = 2**20
 """Pairs of candidates that a rule is given at once, for a tournament's memory."""
+IN_ALL = 2**24
+"""Pairs in the drawn subsets, for a tournament's time: fewer are drawn of more than 512, and of
+more than 1,448 LEAST."""
 
 Picks = Float[np.ndarray, "R S K"]
 """The chance of each candidate to be picked: in R draws of each of S subsets that are all there
@@ -58,11 +61,12 @@ def drawn(
       seed: of the draws, of which the same ones are made for every rule and model.
     """
     chance = np.random.default_rng(seed)
+    subsets = max(LEAST, min(SUBSETS, IN_ALL // n**2))
     if (all_of := math.comb(count, n)) <= SUBSETS:
         once = np.array(list(combinations(range(count), n)))
-        places = np.tile(once, (max(2, SUBSETS // all_of), 1, 1))
+        places = np.tile(once, (max(2, subsets // all_of), 1, 1))
     else:
-        places = chance.permuted(np.tile(np.arange(count), (SUBSETS, 1)), axis=1)[:, None, :n]
+        places = chance.permuted(np.tile(np.arange(count), (subsets, 1)), axis=1)[:, None, :n]
     picks = np.zeros((*places.shape[:2], count))
     flat = places.reshape(-1, n)
     at_once = max(1, GAMES // n**2)

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rbs_jax.bon.candidates import Known, Pool, candidates_of, pools_of, refuse_partly_known
+from rbs_jax.bon.candidates import (
+    Known,
+    Pool,
+    candidates_of,
+    labels_of,
+    pools_of,
+    refuse_partly_known,
+)
 from rbs_jax.bon.figures import figures
 from rbs_jax.bon.lines import chosen, line_of
 from rbs_jax.checkers.checked import check_all
@@ -89,6 +96,7 @@ def best_of_n(
     result = {
         "file": file,
         "candidates": digest(items),
+        "labels": labels_of(known),
         "checker": checker,
         "responses": sum(len(item.responses) for item in items),
         **scored.about,

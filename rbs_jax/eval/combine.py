@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from rbs_jax.data.sources import read_jsonl
 from rbs_jax.errors import UserError
 from rbs_jax.eval.compare import result_of_picking
 from rbs_jax.eval.results import SCORES, refuse_other_result, write_result
+from rbs_jax.remote import is_remote
 
 CHOSEN = "chosen.jsonl"
-KEPT = ("file", "candidates", "checker", "responses", "language_model")
+KEPT = ("file", "candidates", "labels", "checker", "responses", "language_model")
 """What is the first folder's."""
 
 
@@ -42,6 +44,8 @@ def combine(folders: Sequence[str], rule: str, out: str, whiten: bool = False) -
       UserError: a folder holds no such result, or one of other candidates.
     """
     refuse_other_result(out, "rule")
+    if not is_remote(out) and Path(out).resolve() in [Path(own).resolve() for own in folders]:
+        raise UserError(f"{out}: is one of the folders to combine; give another --out")
     found = [result_of_picking(folder) for folder in folders]
     for folder, fields in zip(folders, found, strict=True):
         if fields["candidates"] != found[0]["candidates"]:

@@ -20,7 +20,17 @@ OF_A_BENCHMARK = (
 )
 """What the page reads of a result."""
 OF_PICKING = (
-    *("model", "file", "candidates", "checker", "responses", "unscored", "language_model", "n"),
+    *(
+        "model",
+        "file",
+        "candidates",
+        "labels",
+        "checker",
+        "responses",
+        "unscored",
+        "language_model",
+        "n",
+    ),
     *("prompts", "prompts_in_all", "mixed", "kl_upper_bound", "map", "overoptimisation", "oracle"),
     *("random", "logp", "majority", "weighted_majority", "controls"),
     *("above_random", "above_random_ci95", "above_random_p", "rm_ci95", "inside_controls"),
@@ -100,6 +110,8 @@ def _picked(folder: str, fields: dict[str, Any]) -> dict[str, Any]:
     for name in OF_PICKING:
         if name not in fields:
             raise UserError(f"{folder}/{RESULT}: has no {name!r}; run rbs bon again")
+    if not isinstance(fields["model"], str):
+        raise UserError(f"{folder}/{RESULT}: 'model' is no string; run rbs bon again")
     return fields
 
 

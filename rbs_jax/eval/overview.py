@@ -11,6 +11,7 @@ from rbs_jax.eval.page import Note, Part, Plot, Section, Table, as_html, as_text
 from rbs_jax.eval.picked import picked_sections
 from rbs_jax.eval.report import benchmark_table, bounds, number, spaced, variance_table
 from rbs_jax.files import refuse_existing, whole_folder, write_atomic, write_json
+from rbs_jax.statistics.beside import CHANCE
 from rbs_jax.suites.table import SUITES
 
 MARKS = {
@@ -57,7 +58,9 @@ def sections(
     by_suite: dict[str, list[Result]] = {}
     for result in results:
         by_suite.setdefault(result.fields["suite"], []).append(result)
-    page = [Section("Headlines", _headlines(results))] if results else []
+    rows = [_headline(result) for result in results]
+    rows += [_headline_of_picks(each) for each in picked if each.fields["rm"] is not None]
+    page = [Section("Headlines", _headlines(rows))] if rows else []
     for suite, own in by_suite.items():
         page.append(Section(suite, _suite(own)))
     if comparisons:
@@ -66,24 +69,41 @@ def sections(
     return page + [Section(f"Run {run.name}", _run(run)) for run in runs]
 
 
-def _headlines(results: Sequence[Result]) -> list[Part]:
-    rows = []
-    for result in results:
-        fields = result.fields
-        controls = {k: v for k, v in (fields["controls"] or {}).items() if v is not None}
-        best = max(controls, key=controls.__getitem__, default=None)
-        inside = fields.get("inside_controls")
-        rows.append(
-            (
-                f"{fields['suite']}, {result.name}",
-                f"{fields['n']:,}",
-                number(fields["accuracy"]),
-                bounds(fields["ci95"]),
-                "-" if best is None else f"{spaced(best)} {controls[best]:.3f}",
-                number(controls.get("chance")),
-                "-" if inside is None else ", ".join(map(spaced, inside)) or "none",
-            )
-        )
+def _headline(result: Result) -> tuple[str, ...]:
+    fields = result.fields
+    said = f"{fields['suite']}, {result.name}", f"{fields['n']:,}"
+    figure = {name: fields.get(name) for name in ("accuracy", "ci95", "controls")}
+    return *said, *_beside_best(**figure, inside=fields.get("inside_controls"))
+
+
+def _headline_of_picks(picked: Picked) -> tuple[str, ...]:
+    """With as many candidates as any prompt has."""
+    fields = picked.fields
+    said = f"best of {fields['n'][-1]:,}, {picked.name}", f"{fields['prompts'][-1]:,}"
+    controls = {name: own[-1] for name, own in fields["controls"].items()}
+    controls[CHANCE] = fields["random"][-1]
+    last = fields["rm"][-1], fields["rm_ci95"][-1], controls, fields["inside_controls"][-1]
+    return *said, *_beside_best(*last)
+
+
+def _beside_best(
+    accuracy: float | None,
+    ci95: Sequence[float] | None,
+    controls: Mapping[str, float | None] | None,
+    inside: Sequence[str] | None,
+) -> tuple[str, ...]:
+    there = {name: value for name, value in (controls or {}).items() if value is not None}
+    best = max(there, key=there.__getitem__, default=None)
+    return (
+        number(accuracy),
+        bounds(ci95),
+        "-" if best is None else f"{spaced(best)} {there[best]:.3f}",
+        number(there.get(CHANCE)),
+        "-" if inside is None else ", ".join(map(spaced, inside)) or "none",
+    )
+
+
+def _headlines(rows: Sequence[tuple[str, ...]]) -> list[Part]:
     said = (
         "Intervals are 95%, by bootstrap over prompts. A score is inside a control where the "
         "interval of its difference from that control, over the same prompts, does not lie above "

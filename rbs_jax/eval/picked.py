@@ -26,8 +26,8 @@ LINES = {
 SAID = (
     "Every curve is the exact mean over all subsets of n candidates, but for votes and "
     "tournaments, means over drawn subsets (standard errors are in result.json). Intervals are "
-    "95% by bootstrap over prompts; p is the share of deals of right and wrong among each prompt's "
-    "candidates that do as well. A star marks a control that rm is inside: the interval of its "
+    "95% by bootstrap over prompts; p is the share of deals of scores among each prompt's texts "
+    "that do as well. A star marks a control that rm is inside: the interval of its "
     "difference from that control, over the same prompts, does not lie above 0, or one of the "
     "random heads reaches it, or (random) p is above 0.025, or picking matters on fewer than 10 "
     "prompts. The KL is an upper bound [nats], log n - (n - 1) / n, no estimate."
@@ -92,9 +92,9 @@ def told(fields: Mapping[str, Any]) -> list[Part]:
 
 def picked_sections(picked: Sequence[Picked]) -> list[Section]:
     """A section for each set of candidates and what says which are right."""
-    by_file: dict[tuple[str, str | None], list[Picked]] = {}
+    by_file: dict[tuple[str, str], list[Picked]] = {}
     for each in picked:
-        judged_by = each.fields["candidates"], each.fields["checker"]
+        judged_by = each.fields["candidates"], each.fields["labels"]
         by_file.setdefault(judged_by, []).append(each)
     sections = []
     for own in by_file.values():

@@ -45,7 +45,7 @@ def test_what_is_absent_or_null_is_not_known():
         ("correct", [True, False], "must be a list of 3 values, one a response; it has 2"),
         ("correct", True, "it is bool"),
         ("correct", [True, False, 1.5], "[2] is 1.5, neither true, false nor a share"),
-        ("correct", [True, False, "yes"], "[2] is 'yes', not a number from"),
+        ("correct", [True, False, "yes"], "[2] is 'yes', neither true, false nor a share"),
         ("gold", [1, 2, True], "[2] is True, not a number from"),
         ("gold", [1, 2, float("nan")], "[2] is nan, not a number from"),
         ("gold", [1, 2, 10**400], "[2] is 1000"),

@@ -99,3 +99,11 @@ def test_what_a_rule_draws_itself_is_part_of_the_error():
     # Of the three pairs two are coins and one is worth 1 in any case.
     spread = math.sqrt(2 / 3 * 0.25 / values.size)
     assert error(values) == pytest.approx(spread, rel=0.15)
+
+
+@pytest.mark.parametrize(("n", "count"), [(512, 64), (700, 34), (1449, 8)])
+def test_fewer_large_subsets_are_drawn(n, count):
+    def first(places, _):
+        return np.eye(1, places.shape[1]).repeat(len(places), 0)
+
+    assert drawn(1500, n, first, seed=0).shape == (count, 1, 1500)

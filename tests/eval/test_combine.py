@@ -21,6 +21,13 @@ def test_a_combination_is_not_written_over_what_it_is_made_of(picked, capsys):
     assert (picked / "one" / "result.json").read_bytes() == before
 
 
+def test_a_combination_is_not_written_over_one_that_it_is_made_of(picked, tmp_path, capsys):
+    both = str(tmp_path / "both")
+    combine([str(picked / "one")], "mean", both)
+    assert main(["combine", both, "--rule", "mean", "--out", f"{both}/../both/"]) == 2
+    assert "is one of the folders to combine; give another --out" in capsys.readouterr().err
+
+
 def changed(picked, folder, change):
     """A copy of a result whose lines are changed."""
     folder.mkdir()

@@ -18,6 +18,7 @@ from tests.bon.made import pool, random_pools
 ABOUT = {
     "file": "candidates.jsonl",
     "candidates": "0123",
+    "labels": "89ab",
     "checker": "math",
     "responses": 96,
     "unscored": 2,
@@ -118,12 +119,26 @@ def test_results_on_the_same_candidates_share_a_section(folders):
         f"Gold score against proxy, {picked[0].name}",
         "Gold score against proxy, two",
     ]
-    for change in ({"candidates": "4567"}, {"checker": "ifeval"}):
+    for change in ({"candidates": "4567"}, {"labels": "cdef"}):
         other = Picked("x", picked[1].fields | change)
         assert len(picked_sections([picked[0], other])) == 2
 
 
+def test_the_last_point_of_each_curve_is_a_headline(folders, tmp_path):
+    said = report(folders, tmp_path / "page").splitlines()
+    found = full()
+    assert said.index("Headlines") < said.index("Best of N: candidates.jsonl")
+    (row,) = [line for line in said if line.startswith("  best of 8, two ")]
+    low, high = found["rm_ci95"][-1]
+    assert row.split()[4:8] == ["12", f"{found['rm'][-1]:.3f}", f"[{low:.3f},", f"{high:.3f}]"]
+    assert f" {found['random'][-1]:.3f} " in row
+    assert not any("best of 3" in line for line in said)
+
+
 def test_a_result_that_lacks_something_is_named(folders, tmp_path):
+    (tmp_path / "two" / "result.json").write_text(json_text(full() | {"model": None}))
+    with pytest.raises(UserError, match=r"two/result\.json: 'model' is no string; run rbs bon"):
+        read_folders(folders)
     fields = full()
     del fields["mixed"]
     (tmp_path / "one" / "result.json").write_text(json_text(fields))
