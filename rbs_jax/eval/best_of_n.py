@@ -20,7 +20,7 @@ from rbs_jax.bon.figures import figures
 from rbs_jax.bon.lines import chosen, line_of
 from rbs_jax.checkers.checked import check_all
 from rbs_jax.checkers.checker import Verdict
-from rbs_jax.checkers.table import find_checker
+from rbs_jax.checkers.table import CHECKERS, find_checker
 from rbs_jax.choose.table import RULES
 from rbs_jax.data.sources import Record, read_jsonl
 from rbs_jax.data.template import Form
@@ -84,6 +84,8 @@ def best_of_n(
     if checker is not None:
         find_checker(checker)
     if server is not None:
+        if checker in CHECKERS:  # a function of the user's need not take just any response
+            _verdicts(checker, records, [[""]] * len(records))
         drawn = f"{out}/candidates.jsonl"
         sample(records, server, drawn, sampling or SampleConfig())
         records = _read(drawn)
@@ -123,13 +125,7 @@ def _checked(
     checker: str, records: Sequence[Record], items: Sequence[Item], known: Sequence[Known]
 ) -> list[Known]:
     """What the checker says takes the place of what the lines say."""
-    responses = [item.responses for item in items]
-
-    def check() -> list[list[Verdict]]:
-        with Progress("checks", sum(map(len, responses))) as progress:
-            return check_all(checker, records, responses, partial(progress.add, before=False))
-
-    verdicts = first_says(check)
+    verdicts = _verdicts(checker, records, [item.responses for item in items])
     weight = find_checker(checker).weight
     answers_at_all = any(answer is not None for own in verdicts for _, answer in own)
     checked = []
@@ -143,6 +139,16 @@ def _checked(
             )
         )
     return checked
+
+
+def _verdicts(
+    checker: str, records: Sequence[Record], responses: Sequence[Sequence[str]]
+) -> list[list[Verdict]]:
+    def check() -> list[list[Verdict]]:
+        with Progress("checks", sum(map(len, responses))) as progress:
+            return check_all(checker, records, responses, partial(progress.add, before=False))
+
+    return first_says(check)
 
 
 def _best(items: Sequence[Item], pools: Sequence[Pool]) -> Iterator[dict[str, Any]]:

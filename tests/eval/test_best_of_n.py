@@ -174,6 +174,8 @@ def test_candidates_are_drawn_from_a_server_and_kept(runs, tmp_path, capsys, mon
         command += ["--sample", server.url, "--sampling.n", "3"]
         for wrong in (["--checker", "yes:none"], ["--language-model", "nowhere"]):
             assert main([*command, *wrong]) == 2
+        assert main([*command, "--checker", "math"]) == 2
+        assert "p.jsonl:1, response 1: no field 'answer'" in capsys.readouterr().err
         assert main([*command[:1], "nowhere", *command[2:]]) == 2
         assert server.draws == []
         assert main([*command, "--checker", "yes:f"]) == 0
