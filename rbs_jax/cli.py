@@ -139,7 +139,8 @@ def _one_line(box: str) -> str:
         said, *others = others
     first, *rest = said.strip().splitlines()
     missing = first.startswith("Missing")  # arguments follow, each above its help text
-    flags = [line for line in rest if not missing or re.match("-|[A-Z]{2,}", line)]
+    rest = "\n".join(rest).replace(",\n", ",").splitlines()  # a list of choices goes on
+    flags = [line for line in rest if not missing or re.match(r"-|[A-Z]{2,}(?!\S)", line)]
     suggested = re.search(r"Perhaps you meant:\s+(\S+)", "\n".join(others))
     hint = f"; perhaps you meant {suggested[1]}" if suggested else ""
     return " ".join([first, *flags]).rstrip(".") + hint

@@ -168,6 +168,8 @@ def test_an_unknown_command_is_named_with_a_suggestion(mistake, command, hint):
         (["score", "run", "good.jsonl"], "--out"),
         (["eval", "run", "heldout", "--out", "eval"], "--data"),
         (["inspect"], "STR"),
+        (["eval", "run", "pairs"], "--data STR --out STR; see"),
+        (["combine", "a", "b", "--out", "c"], ",round_robin,knockout}; see"),
     ],
 )
 def test_a_missing_argument_is_named(mistake, args, missing):
