@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,23 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot make this folder: {error.strerror}") from error
+
+
+@contextmanager
+def taken_back(folder: Path) -> Iterator[None]:
+    """Where the body fails, the folders that it made go again, as far as they hold nothing.
+
+    Args:
+      folder: one that the body may make, with its parents.
+    """
+    absent = [own for own in (folder, *folder.parents) if not own.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the first that holds something stays, and so do all above it
+            for own in absent:
+                own.rmdir()
+        raise
 
 
 def system_error(error: Exception) -> OSError | None:

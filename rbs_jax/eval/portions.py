@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rbs_jax.data.template import Prompt
-from rbs_jax.files import writing
+from rbs_jax.files import taken_back, writing
 from rbs_jax.hosts.together import first_says, is_first
 from rbs_jax.score.progress import Progress
 from rbs_jax.storage import put_text, read_text
@@ -44,11 +45,15 @@ def in_portions(items: Sequence[Item], what: str, ask: Ask, kept: Kept) -> list[
       UserError: what the scorer raises, or an answer cannot be kept.
     """
     answers: list[Any] = []
-    with Progress(what, sum(len(item.responses) for item in items)) as progress:
+    folder = f"{kept.out}/{KEPT}"
+    with (
+        taken_back(Path(folder)),
+        Progress(what, sum(len(item.responses) for item in items)) as progress,
+    ):
         for portion in _portions(items):
             texts = [[item.prompt, item.responses] for item in portion]
             digest = hashlib.sha256(json.dumps([kept.decides, texts]).encode()).hexdigest()[:16]
-            file = f"{kept.out}/{KEPT}/{what.replace(' ', '_')}-{digest}.jsonl"
+            file = f"{folder}/{what.replace(' ', '_')}-{digest}.jsonl"
             found = first_says(partial(_read, file, len(portion)))
             before = found is not None
             if found is None:

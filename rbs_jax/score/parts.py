@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from rbs_jax.errors import UserError
-from rbs_jax.files import locked, make_folder, writing
+from rbs_jax.files import locked, make_folder, taken_back, writing
 from rbs_jax.hosts.together import is_first
 from rbs_jax.remote import is_remote
 from rbs_jax.storage import names_in, open_file, put_text, read_text, remove, upload
@@ -105,9 +105,7 @@ def begun(out: str) -> Iterator[Parts]:
     """
     folder = folder_of(out)
     parts = Parts(out, _there(out) if is_first() else set())  # one that goes meanwhile is no part
-    parents = () if is_remote(out) else Path(folder).parents
-    absent = [above for above in parents if not above.exists()]
-    with _alone(out):
+    with taken_back(Path(folder).parent), _alone(out):
         try:
             yield parts
             if is_first():
@@ -116,8 +114,6 @@ def begun(out: str) -> Iterator[Parts]:
             if is_first() and not parts.count:
                 with suppress(OSError, UserError):
                     _remove_unless_begun(folder)
-                    for above in absent:  # not those that hold something
-                        above.rmdir()
             if isinstance(error, UserError) and parts.count:
                 said = f"{error}; what is done stays in {folder}, the same command goes on"
                 raise type(error)(said) from error

@@ -97,3 +97,16 @@ def test_a_file_that_is_not_whole_is_made_anew(small, tmp_path, torn):
     assert in_portions(items(2), "rewards", again, kept) == [["p0", 1], ["p1", 1]]
     assert len(again.calls) == 1
     assert file.read_text() == whole
+
+
+def test_no_folder_stays_where_nothing_could_be_kept(small, tmp_path):
+    kept = Kept(str(tmp_path / "new" / "out"), "m")
+
+    def written_in_vain(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rbs_jax.storage.put", written_in_vain)
+        with pytest.raises(UserError, match="No space left"):
+            in_portions(items(5), "rewards", Asked(), kept)
+    assert not list(tmp_path.iterdir())
