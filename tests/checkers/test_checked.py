@@ -9,13 +9,27 @@ from rbs_jax.errors import UserError
 from tests.checkers.made import folder, sentences  # noqa: F401
 
 OWN = """
-import os, signal
+import os, signal, subprocess
 
 def equal(fields, response):
     return response == fields["answer"], str(os.getpid())
 
 def fails(fields, response):
     return 1 / (fields["answer"] != response)
+
+def interrupts(fields, response):
+    if response == fields["answer"]:
+        raise KeyboardInterrupt
+    return False
+
+def odd(fields, response):
+    return True, "\\ud800" if response == fields["answer"] else "fine"
+
+def speaks(fields, response):
+    print("printed")
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "spoken"], check=True)
+    return True
 
 def dies(fields, response):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -55,6 +69,28 @@ def test_an_error_names_the_line_and_the_response():
     wrong = r"^some\.jsonl:2, response 3: own_checked:fails raised ZeroDivisionError: division by"
     with pytest.raises(UserError, match=wrong):
         check_all("own_checked:fails", rows("a", "b"), [["x"], ["x", "y", "b"]])
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("interrupts", "own_checked:interrupts raised KeyboardInterrupt"),
+        ("odd", "the answer that own_checked:odd returned holds a lone surrogate"),
+    ],
+)
+def test_so_does_whatever_a_function_raises_and_an_odd_answer(function, told):
+    with pytest.raises(UserError, match=rf"^some\.jsonl:1, response 2: {told}"):
+        check_all(f"own_checked:{function}", rows("b"), [["a", "b"]])
+
+
+@pytest.mark.usefixtures("own")
+def test_nothing_that_a_function_writes_goes_to_stdout(capfd):
+    found = check_all("own_checked:speaks", rows("a"), [["x", "y"]])
+    assert found == [[(1.0, None), (1.0, None)]]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [err.count(word) for word in ("printed", "written", "spoken")] == [2, 2, 2]
 
 
 def test_so_does_a_line_without_a_reference():
