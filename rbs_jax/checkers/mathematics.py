@@ -119,27 +119,19 @@ def _canonical(parsed: list[Any]) -> str | None:
 
 
 def _written(value: Any) -> str:
-    from sympy import Eq, Expr
+    from sympy import Eq, Expr, UnevaluatedExpr
 
     if isinstance(value, Eq) and value.lhs.is_Symbol:
         value = value.rhs  # math-verify holds x = 5 equal to 5
-    if isinstance(value, Expr) and not value.is_Integer and value.is_number:
-        bare = _bare(value)
-        if bare.is_real and isfinite(number := float(bare)):
+    if isinstance(value, Expr) and value.is_number:
+        # A percentage is 50*UnevaluatedExpr(1/100): sympy does not say that such a one is real.
+        worked = value.xreplace({each: each.args[0] for each in value.atoms(UnevaluatedExpr)})
+        if worked.is_Integer:
+            return str(worked)
+        if worked.is_real and isfinite(number := float(worked)):
             written = f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".")
             return "0" if written == "-0" else written
     return str(value)
-
-
-def _bare(value: Any) -> Any:
-    """A number of which sympy knows that it is real: a percentage is 50*UnevaluatedExpr(1/100)."""
-    from sympy import UnevaluatedExpr, evaluate
-
-    held = {each: each.args[0] for each in value.atoms(UnevaluatedExpr)}
-    if not held:
-        return value
-    with evaluate(False):  # powers too large for any memory are held as well
-        return value.xreplace(held)
 
 
 GSM8K = Checker("GSM8K: math-verify holds the answers equal", check_gsm8k)

@@ -1,7 +1,11 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import rbs_jax
 from rbs_jax.checkers.checked import LINES, check_all
 from rbs_jax.checkers.mathematics import GSM8K
 from rbs_jax.data.sources import Record
@@ -33,6 +37,16 @@ def speaks(fields, response):
 
 def dies(fields, response):
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+SCRIPT = """
+from rbs_jax.checkers.checked import check_all
+from rbs_jax.data.sources import Record
+
+if __name__ == "__main__":
+    found = check_all("own_checked:equal", [Record({"answer": "a"}, "some.jsonl:1")], [["a"]])
+    with open("right", "w") as file:
+        file.write(str(found[0][0].right))
 """
 
 
@@ -80,7 +94,8 @@ def test_an_error_names_the_line_and_the_response():
     ],
 )
 def test_so_does_whatever_a_function_raises_and_an_odd_answer(function, told):
-    with pytest.raises(UserError, match=rf"^some\.jsonl:1, response 2: {told}"):
+    either = (UserError, KeyboardInterrupt)  # which would end all tests
+    with pytest.raises(either, match=rf"^some\.jsonl:1, response 2: {told}"):
         check_all(f"own_checked:{function}", rows("b"), [["a", "b"]])
 
 
@@ -91,6 +106,18 @@ def test_nothing_that_a_function_writes_goes_to_stdout(capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert [err.count(word) for word in ("printed", "written", "spoken")] == [2, 2, 2]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&-"])
+def test_it_checks_without_stdout_or_stderr(tmp_path, closed):
+    """Their numbers are then those of pipes that the processes are given work by."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = f"exec {sys.executable} {script} {closed}"
+    root = Path(rbs_jax.__file__).parents[1]
+    subprocess.run(command, shell=True, check=True, timeout=60, env={"PYTHONPATH": str(root)})
+    assert (tmp_path / "right").read_text() == "1.0"
 
 
 def test_so_does_a_line_without_a_reference():
