@@ -81,5 +81,5 @@ def _check(
         except UserError as error:
             raise UserError(f"{row.where}, response {number}: {error}") from error
 
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):  # written at once, so that it is there if the process dies
         return [[one(row, n, text) for n, text in enumerate(own, 1)] for row, own in batch]

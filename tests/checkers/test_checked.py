@@ -36,6 +36,7 @@ def speaks(fields, response):
     return True
 
 def dies(fields, response):
+    print("last words")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -44,9 +45,10 @@ from rbs_jax.checkers.checked import check_all
 from rbs_jax.data.sources import Record
 
 if __name__ == "__main__":
-    found = check_all("own_checked:equal", [Record({"answer": "a"}, "some.jsonl:1")], [["a"]])
+    rows = [Record({"answer": "a"}, f"some.jsonl:{n}") for n in range(20)]
+    found = check_all("own_checked:equal", rows, [["a"]] * len(rows))
     with open("right", "w") as file:
-        file.write(str(found[0][0].right))
+        file.write(str(sum(own[0].right for own in found)))
 """
 
 
@@ -117,7 +119,7 @@ def test_it_checks_without_stdout_or_stderr(tmp_path, closed):
     command = f"exec {sys.executable} {script} {closed}"
     root = Path(rbs_jax.__file__).parents[1]
     subprocess.run(command, shell=True, check=True, timeout=60, env={"PYTHONPATH": str(root)})
-    assert (tmp_path / "right").read_text() == "1.0"
+    assert (tmp_path / "right").read_text() == "20.0"
 
 
 def test_so_does_a_line_without_a_reference():
@@ -126,9 +128,11 @@ def test_so_does_a_line_without_a_reference():
 
 
 @pytest.mark.usefixtures("own")
-def test_a_killed_process_is_one_line():
+def test_a_killed_process_is_one_line(capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # else all is written at once
     with pytest.raises(UserError, match="checks answers by own_checked:dies ended: killed"):
         check_all("own_checked:dies", rows("a"), [["x"]])
+    assert "last words" in capfd.readouterr().err
 
 
 def test_an_unknown_checker_is_refused_before_any_process_starts():
