@@ -42,8 +42,9 @@ def check_all(
     if not batches:
         return []
     verdicts: list[list[Verdict]] = []
+    opened = None not in (sys.__stdout__, sys.__stderr__)
     with processes(min(os.cpu_count() or 1, len(batches))) as submit:
-        futures = [submit(_check, name, batch) for batch in batches]
+        futures = [submit(_check, name, batch, opened) for batch in batches]
         for future in futures:
             try:
                 checked: list[list[Verdict]] = future.result()
@@ -58,8 +59,20 @@ def check_all(
     return verdicts
 
 
-def _check(name: str, batch: list[tuple[Record, Sequence[str]]]) -> list[list[Verdict]]:
-    """A batch, in the process that checks it."""
+def _check(
+    name: str, batch: list[tuple[Record, Sequence[str]]], opened: bool
+) -> list[list[Verdict]]:
+    """A batch, in the process that checks it.
+
+    What is printed meanwhile goes to stderr, as it is no part of the result.
+
+    Args:
+      name: as `find_checker` takes it.
+      batch: rows and their responses.
+      opened: whether stdout and stderr are. Else their numbers may be those of the pool's pipes.
+    """
+    if opened:  # what C code and other programs print, too; some print it when the process ends
+        os.dup2(2, 1)
     check = find_checker(name).check
 
     def one(row: Record, number: int, response: str) -> Verdict:
@@ -68,5 +81,5 @@ def _check(name: str, batch: list[tuple[Record, Sequence[str]]]) -> list[list[Ve
         except UserError as error:
             raise UserError(f"{row.where}, response {number}: {error}") from error
 
-    with redirect_stdout(sys.stderr):  # what a function prints is no part of the result
+    with redirect_stdout(sys.stderr):  # written at once, so that it is there if the process dies
         return [[one(row, n, text) for n, text in enumerate(own, 1)] for row, own in batch]

@@ -5,12 +5,14 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from rbs_jax.checkers.checker import Checker, Fields, Verdict
+from rbs_jax.data.sources import checked_text
 from rbs_jax.errors import UserError
 
 
@@ -39,8 +41,8 @@ def own_checker(name: str) -> Checker:
 def _checked(name: str, function: Callable[[Fields, str], Any]) -> Callable[[Fields, str], Verdict]:
     def check(fields: Fields, response: str) -> Verdict:
         try:
-            returned = function(fields, response)
-        except (Exception, SystemExit) as error:  # whatever the function does
+            returned = function(deepcopy(fields), response)  # it may change what it is given
+        except BaseException as error:  # whatever it does; Ctrl-C does not reach this process
             raise UserError(f"{name} raised {_told(error)}") from error
         right, answer = returned if _is_pair(returned) else (returned, None)
         try:
@@ -48,13 +50,18 @@ def _checked(name: str, function: Callable[[Fields, str], Any]) -> Callable[[Fie
         except OverflowError:
             share = math.nan
         if 0 <= share <= 1 and (answer is None or isinstance(answer, str)):
-            return Verdict(share, answer)
+            return Verdict(share, answer and _as_in_a_file(answer, name))
         raise UserError(
             f"{name} returned {returned!r:.80}; it should return a bool, a number from 0 to 1, or "
             "a pair of that and the answer as a string or None"
         )
 
     return check
+
+
+def _as_in_a_file(answer: str, name: str) -> str:
+    """The same string as if a line of candidates gave it in its field "answers"."""
+    return checked_text(answer, f"the answer that {name} returned").strip()
 
 
 def _is_pair(returned: object) -> bool:

@@ -1,7 +1,11 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import rbs_jax
 from rbs_jax.checkers.checked import LINES, check_all
 from rbs_jax.checkers.mathematics import GSM8K
 from rbs_jax.data.sources import Record
@@ -9,7 +13,7 @@ from rbs_jax.errors import UserError
 from tests.checkers.made import folder, sentences  # noqa: F401
 
 OWN = """
-import os, signal
+import os, signal, subprocess
 
 def equal(fields, response):
     return response == fields["answer"], str(os.getpid())
@@ -17,8 +21,34 @@ def equal(fields, response):
 def fails(fields, response):
     return 1 / (fields["answer"] != response)
 
+def interrupts(fields, response):
+    if response == fields["answer"]:
+        raise KeyboardInterrupt
+    return False
+
+def odd(fields, response):
+    return True, "\\ud800" if response == fields["answer"] else "fine"
+
+def speaks(fields, response):
+    print("printed")
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "spoken"], check=True)
+    return True
+
 def dies(fields, response):
+    print("last words")
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+SCRIPT = """
+from rbs_jax.checkers.checked import check_all
+from rbs_jax.data.sources import Record
+
+if __name__ == "__main__":
+    rows = [Record({"answer": "a"}, f"some.jsonl:{n}") for n in range(20)]
+    found = check_all("own_checked:equal", rows, [["a"]] * len(rows))
+    with open("right", "w") as file:
+        file.write(str(sum(own[0].right for own in found)))
 """
 
 
@@ -57,15 +87,52 @@ def test_an_error_names_the_line_and_the_response():
         check_all("own_checked:fails", rows("a", "b"), [["x"], ["x", "y", "b"]])
 
 
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("interrupts", "own_checked:interrupts raised KeyboardInterrupt"),
+        ("odd", "the answer that own_checked:odd returned holds a lone surrogate"),
+    ],
+)
+def test_so_does_whatever_a_function_raises_and_an_odd_answer(function, told):
+    either = (UserError, KeyboardInterrupt)  # which would end all tests
+    with pytest.raises(either, match=rf"^some\.jsonl:1, response 2: {told}"):
+        check_all(f"own_checked:{function}", rows("b"), [["a", "b"]])
+
+
+@pytest.mark.usefixtures("own")
+def test_nothing_that_a_function_writes_goes_to_stdout(capfd):
+    found = check_all("own_checked:speaks", rows("a"), [["x", "y"]])
+    assert found == [[(1.0, None), (1.0, None)]]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [err.count(word) for word in ("printed", "written", "spoken")] == [2, 2, 2]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&-"])
+def test_it_checks_without_stdout_or_stderr(tmp_path, closed):
+    """Their numbers are then those of pipes that the processes are given work by."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = f"exec {sys.executable} {script} {closed}"
+    root = Path(rbs_jax.__file__).parents[1]
+    subprocess.run(command, shell=True, check=True, timeout=60, env={"PYTHONPATH": str(root)})
+    assert (tmp_path / "right").read_text() == "20.0"
+
+
 def test_so_does_a_line_without_a_reference():
     with pytest.raises(UserError, match=r"^some\.jsonl:1, response 1: no field 'answer'"):
         check_all("math", rows(None), [["5"]])
 
 
 @pytest.mark.usefixtures("own")
-def test_a_killed_process_is_one_line():
+def test_a_killed_process_is_one_line(capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # else all is written at once
     with pytest.raises(UserError, match="checks answers by own_checked:dies ended: killed"):
         check_all("own_checked:dies", rows("a"), [["x"]])
+    assert "last words" in capfd.readouterr().err
 
 
 def test_an_unknown_checker_is_refused_before_any_process_starts():

@@ -24,6 +24,18 @@ def fails(fields, response):
 def leaves(fields, response):
     raise SystemExit("over\\nand out")
 
+def interrupts(fields, response):
+    raise KeyboardInterrupt
+
+def closes(fields, response):
+    raise GeneratorExit("closed")
+
+def empties(fields, response):
+    right = response in fields["keys"][0]["words"]
+    fields["keys"][0]["words"].clear()
+    fields.clear()
+    return right
+
 constant = 3
 """
 
@@ -47,6 +59,9 @@ def check(function, **fields):
         (0.5, (0.5, None)),
         ((True, "yes"), (1.0, "yes")),
         ((0.5, None), (0.5, None)),
+        ((True, " yes\n"), (1.0, "yes")),  # as in a line's "answers"
+        ((True, " "), (1.0, "")),
+        ((True, ""), (1.0, "")),
     ],
 )
 def test_what_a_function_may_return(value, verdict):
@@ -78,6 +93,26 @@ def test_an_error_of_the_function_is_one_line():
         check("fails")
     with pytest.raises(UserError, match=r"^own_rules:leaves raised SystemExit: over and out$"):
         check("leaves")
+    either = (UserError, KeyboardInterrupt)  # which would end all tests
+    with pytest.raises(either, match=r"^own_rules:interrupts raised KeyboardInterrupt:$"):
+        check("interrupts")
+    with pytest.raises(UserError, match=r"^own_rules:closes raised GeneratorExit: closed$"):
+        check("closes")
+
+
+@pytest.mark.usefixtures("own")
+def test_what_a_function_does_to_the_fields_is_forgotten():
+    fields = {"keys": [{"words": ["yes"]}]}
+    empties = find_checker("own_rules:empties").check
+    assert [empties(fields, "yes").right for _ in range(3)] == [1.0, 1.0, 1.0]
+    assert fields == {"keys": [{"words": ["yes"]}]}
+
+
+@pytest.mark.usefixtures("own")
+def test_an_answer_that_no_file_can_hold_is_refused():
+    told = "^the answer that own_rules:returns returned holds a lone surrogate$"
+    with pytest.raises(UserError, match=told):
+        check("returns", value=(True, "\ud800"))
 
 
 @pytest.mark.usefixtures("own")

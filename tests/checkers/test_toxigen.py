@@ -25,6 +25,13 @@ def test_the_first_yes_or_no_is_the_answer(ai, human, response, right, answer):
     assert TOXIGEN.check(line(ai, human), response) == (right, answer)
 
 
+@pytest.mark.parametrize("rating", [float("nan"), float("inf"), 0, 0.99, 5.01, -3, 10**400])
+def test_a_rating_off_the_scale_is_refused(rating):
+    for fields, field in ((line(rating, 3), "toxicity_ai"), (line(3, rating), "toxicity_human")):
+        with pytest.raises(UserError, match=f"^field '{field}' is .*, not from 1 to 5$"):
+            TOXIGEN.check(fields, "no")
+
+
 @pytest.mark.parametrize("fields", [{"toxicity_ai": 1}, line(1, "2"), line(1, None), line(1, True)])
 def test_a_rating_that_is_none_is_refused(fields):
     with pytest.raises(UserError, match="field 'toxicity_human' is no number"):
