@@ -29,8 +29,8 @@ class SampleConfig:
     at_once: int = 32
     """Requests under way at most, each for one candidate."""
     timeout: float = 600.0
-    """Until a request without an answer, or without more of one that has begun, is asked again
-    [seconds]; five times at most."""
+    """From a request to its answer's first piece, and from each piece to the next [seconds]; most
+    servers send it in one."""
 
     def __post_init__(self) -> None:
         for name in ("n", "max_tokens", "at_once"):

@@ -165,7 +165,7 @@ def _text_of(content: Any) -> str:
     last token has cut may come as half of a pair, which no file holds: U+FFFD takes its place.
 
     Raises:
-      KeyError, TypeError, ValueError: it is none of these.
+      AttributeError, KeyError, TypeError, ValueError: it is none of these.
     """
     if content is None:
         return ""
@@ -173,9 +173,8 @@ def _text_of(content: Any) -> str:
         if any(part["type"] != "text" for part in content):
             raise ValueError("a part that is no text")
         content = "".join(part["text"] for part in content)
-    if not isinstance(content, str):
-        raise TypeError(f"{type(content).__name__}, no text")
-    return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    whole: str = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole
 
 
 def _mean_logprob(given: Any) -> float | None:

@@ -15,6 +15,7 @@ from rbs_jax.hosts import together
 from rbs_jax.sample import candidates
 from rbs_jax.sample.candidates import sample, seed_of
 from rbs_jax.sample.config import SampleConfig
+from rbs_jax.score.parts import Parts
 from rbs_jax.storage import read_text
 from tests.sample.server import answer_to
 
@@ -330,7 +331,16 @@ def asked_for(server):
 
 def test_a_stopped_command_draws_no_line_again(server, out, tmp_path, monkeypatch):
     assert len(stopped(server, out, monkeypatch)) == 2
-    sample(records(), server.url, str(out), FEW)
+    with monkeypatch.context() as patch:
+        write, written = Parts.write, []
+
+        def noted(parts, digest, text):
+            written.append(json.loads(text)["prompt"])
+            write(parts, digest, text)
+
+        patch.setattr(Parts, "write", noted)
+        sample(records(), server.url, str(out), FEW)
+    assert written == ["three", "four"]
     assert sorted(asked_for(server)) == ["four"] * 3 + ["three"] * 3
     sample(records(), server.url, str(tmp_path / "fresh.jsonl"), FEW)
     assert out.read_bytes() == (tmp_path / "fresh.jsonl").read_bytes()
@@ -342,7 +352,7 @@ CHANGES = ["an edit", "a prompt", "an id", "a seed", "a cut", "a line", "fewer",
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_only_what_is_not_the_same_is_drawn_again(server, out, tmp_path, monkeypatch, change):
-    first, _ = stopped(server, out, monkeypatch)
+    first, second = stopped(server, out, monkeypatch)
     lines, config, again = list(LINES), FEW, ["four"] * 3 + ["three"] * 3
     if change == "an edit":
         lines = EDITED
@@ -363,7 +373,8 @@ def test_only_what_is_not_the_same_is_drawn_again(server, out, tmp_path, monkeyp
         again += ["one"] * 3
     elif change == "a line":
         first.write_text('{"responses": null}\n')
-        again += ["one"] * 3
+        second.write_text("[]\n")
+        again += ["one"] * 3 + [TALK[-1]["content"]] * 3
     elif change == "fewer":
         config, again = dataclasses.replace(FEW, n=2), ["four"] * 2 + ["three"] * 2
     else:
@@ -423,6 +434,9 @@ def test_several_processes_take_what_is_whole_and_draw_nothing(server, out, monk
     sample(records(), server.url, str(out), FEW)
     many()
     sample(records(), "http://127.0.0.1:9/v1", str(out), FEW)
+    sample(records(EDITED), "http://127.0.0.1:9/v1", str(out), FEW)
+    assert [line["prompt"] for line in read(out)] == [line["prompt"] for line in EDITED]
+    assert read(out)[1]["answer"] == 2
 
 
 @pytest.mark.parametrize(
