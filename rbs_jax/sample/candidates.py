@@ -16,7 +16,17 @@ from rbs_jax.errors import UserError
 from rbs_jax.hosts.together import first_says, number
 from rbs_jax.sample.config import SampleConfig
 from rbs_jax.sample.crew import Crew
-from rbs_jax.sample.drawn import FIELDS, NONE, Candidate, Drawn, drawn_before, parsed
+from rbs_jax.sample.drawn import (
+    FIELDS,
+    LABELS,
+    NONE,
+    Candidate,
+    Drawn,
+    drawn_in,
+    lines_before,
+    name_of,
+    parsed,
+)
 from rbs_jax.score.parts import Parts, begun
 from rbs_jax.score.progress import Progress
 
@@ -36,7 +46,7 @@ def sample(records: Sequence[Record], url: str, out: str, config: SampleConfig) 
     - sampled: the actor and what else decides its candidates.
 
     The same call goes on with what a stopped one has drawn; an `out` that it has made is
-    taken as it is, and extended where n has grown.
+    taken as it is, extended where n has grown, and given the fields that the records have now.
 
     Args:
       records: lines with a `prompt`, a string or messages.
@@ -64,7 +74,8 @@ def sample(records: Sequence[Record], url: str, out: str, config: SampleConfig) 
     with Server(url, config) as server:
         model = config.actor or server.only_model()
         sampled = _deciding(config, model)
-        before = drawn_before(out, records, sampled) or [NONE] * len(records)
+        lines = lines_before(out, records, sampled)
+        before = [NONE] * len(records) if lines is None else [drawn_in(line) for line in lines]
         with (
             begun(out) as parts,
             Crew(config.at_once) as crew,
@@ -81,11 +92,11 @@ def _refuse_unaskable(record: Record, config: SampleConfig) -> None:
             f"{record.where}: the prompt is a list of messages, which needs "
             "--sampling.endpoint chat"
         )
-    for field in FIELDS:
+    for field in FIELDS + LABELS:
         if field in record.fields:
             raise UserError(
-                f"{record.where}: has {field!r} already; leave --sample away, or take out "
-                "what belongs to other candidates"
+                f"{record.where}: has {field!r} already, a field of candidates; leave --sample "
+                "away, or take out what belongs to others"
             )
 
 
@@ -97,16 +108,27 @@ def _deciding(config: SampleConfig, model: str | None) -> dict[str, Any]:
 
 
 def _is_whole(out: str, records: Sequence[Record], config: SampleConfig) -> bool:
-    before = drawn_before(out, records, _deciding(config, config.actor))
-    if before is None:
+    """Whether `out` has all candidates; its lines then have the records' fields."""
+    lines = lines_before(out, records, _deciding(config, config.actor))
+    if lines is None:
         return False
-    most = max((len(drawn.responses) for drawn in before), default=0)
+    counts = [len(line["responses"]) for line in lines]
+    most = max(counts, default=0)
     if most > config.n:
         raise UserError(
             f"{out}: has {most} candidates a prompt, not {config.n}; give --sampling.n {most}, or "
             "another --out"
         )
-    return all(len(drawn.responses) == config.n for drawn in before)
+    if any(count < config.n for count in counts):
+        return False
+    made = [
+        record.fields | {name: line[name] for name in FIELDS}
+        for record, line in zip(records, lines, strict=True)
+    ]
+    if json.dumps(made) != json.dumps(lines):
+        with begun(out) as parts:
+            parts.write(_digest(made), "".join(json.dumps(line) + "\n" for line in made))
+    return True
 
 
 def seed_of(seed: int, name: object, prompt: object, k: int) -> int:
@@ -125,6 +147,10 @@ def seed_of(seed: int, name: object, prompt: object, k: int) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) >> 1
 
 
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
 class _Line(NamedTuple):
     """A prompt whose candidates are asked for."""
 
@@ -132,8 +158,8 @@ class _Line(NamedTuple):
     digest: str
     there: Drawn
     """Its first candidates, drawn before."""
-    is_part: bool
-    """Whether these are a part already."""
+    part: str | None
+    """What an earlier command has left of it."""
     asked: list[Future[Candidate]]
     """The others."""
 
@@ -160,16 +186,15 @@ class _Drawing(NamedTuple):
 
     def _begin(self, place: int, record: Record, there: Drawn, ahead: int) -> _Line:
         """Ask for the candidates that are not there."""
-        prompt, name, n = prompt_of(record), record.fields.get("id"), self.config.n
-        name = place if name is None else name
-        text = json.dumps([record.fields, self.sampled, name])
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        part = parsed(self.parts.read(digest, ahead))
-        there = there if part is None else part.first(n)
+        prompt, name, n = prompt_of(record), name_of(record, place), self.config.n
+        digest = _digest([prompt, self.sampled, name])
+        part = self.parts.read(digest, ahead)
+        drawn = parsed(part)
+        there = there if drawn is None else drawn.first(n)
         seeds = [seed_of(self.config.seed, name, prompt, k) for k in range(len(there.responses), n)]
         asked = [self.crew.call(partial(self.draw, prompt, seed, record.where)) for seed in seeds]
         self.progress.add(len(there.responses), before=True)
-        return _Line(record, digest, there, there == part, asked)
+        return _Line(record, digest, there, part, asked)
 
     def _finish(self, line: _Line) -> None:
         """Wait for a line's candidates, and make it the next part."""
@@ -177,8 +202,9 @@ class _Drawing(NamedTuple):
         for future in line.asked:
             drawn.append(future.result())
             self.progress.add(1, before=False)
-        if line.is_part and not line.asked:
+        made = line.record.fields | line.there.followed_by(drawn).fields(self.sampled)
+        text = json.dumps(made) + "\n"
+        if text == line.part:
             self.parts.keep(line.digest)
         else:
-            made = line.record.fields | line.there.followed_by(drawn).fields(self.sampled)
-            self.parts.write(line.digest, json.dumps(made) + "\n")
+            self.parts.write(line.digest, text)

@@ -29,7 +29,8 @@ class SampleConfig:
     at_once: int = 32
     """Requests under way at most, each for one candidate."""
     timeout: float = 600.0
-    """For the answer to one request [seconds]."""
+    """From a request to its answer's first piece, and from each piece to the next [seconds]; most
+    servers send it in one."""
 
     def __post_init__(self) -> None:
         for name in ("n", "max_tokens", "at_once"):

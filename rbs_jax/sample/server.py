@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import openai
 
+from rbs_jax.bon.candidates import number_of
 from rbs_jax.data.template import Prompt
 from rbs_jax.errors import UserError
 from rbs_jax.sample.config import SampleConfig
@@ -61,11 +62,11 @@ class Server:
         Raises:
           UserError: it lists none or several, or does not answer.
         """
-        listed = self._ask("/models")
+        response = self._ask("/models", None, "its models")
         try:
-            names = [str(model["id"]) for model in listed["data"]]
-        except (KeyError, TypeError) as error:
-            raise self._foreign() from error
+            names = [str(model["id"]) for model in response.json()["data"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._foreign(response, "its models") from error
         if len(names) != 1:
             said = f"has {len(names)} models ({', '.join(names)})" if names else "lists no model"
             raise UserError(f"{self._url}: {said}; name one with --sampling.actor")
@@ -81,7 +82,7 @@ class Server:
           where: the prompt's place, for messages.
 
         Raises:
-          UserError: the server refuses it, or does not answer.
+          UserError: the server refuses it, or does not answer, or not as this API does.
         """
         config = self._config
         body: dict[str, Any] = {
@@ -95,25 +96,27 @@ class Server:
         if config.endpoint == "chat":
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
             body |= {"messages": messages, "logprobs": True}
-            answer = self._ask("/chat/completions", body, where)
+            response = self._ask("/chat/completions", body, where)
         else:  # some servers take 0, the sampled tokens' alone, for none at all
             body |= {"prompt": prompt, "logprobs": 1}
-            answer = self._ask("/completions", body, where)
+            response = self._ask("/completions", body, where)
         try:
-            choice = answer["choices"][0]
+            choice = response.json()["choices"][0]
             text = choice["message"]["content"] if config.endpoint == "chat" else choice["text"]
-            finish = choice.get("finish_reason")
-            # A refusal or a call of a tool has no content: an answer that says nothing.
-            return Candidate(text or "", _mean_logprob(choice.get("logprobs")), finish or "unknown")
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise self._foreign() from error
+            return Candidate(
+                _text_of(text),
+                _mean_logprob(choice.get("logprobs")),
+                _text_of(choice.get("finish_reason")) or "unknown",
+            )
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise self._foreign(response, where) from error
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None, where: str = "") -> Any:
-        """What the server answers, as JSON: the client's types promise more than servers keep."""
+    def _ask(self, path: str, body: dict[str, Any] | None, where: str) -> httpx2.Response:
+        """What the server answers, as it is: the client's types promise more than servers keep."""
         try:
             if body is None:
-                return self._client.get(path, cast_to=object)
-            return self._client.post(path, cast_to=object, body=body)
+                return self._client.get(path, cast_to=httpx2.Response)
+            return self._client.post(path, cast_to=httpx2.Response, body=body)
         except openai.APITimeoutError as error:
             raise UserError(
                 f"{self._url}: no answer in time; is it at work? give fewer --sampling.at-once, "
@@ -126,14 +129,11 @@ class Server:
             ) from error
         except openai.APIStatusError as error:
             raise UserError(self._refusal(error, where)) from error
-        except ValueError as error:
-            raise self._foreign() from error
 
     def _refusal(self, error: openai.APIStatusError, where: str) -> str:
         """What the server says, and what to do."""
-        given, status = error.body, error.status_code
-        said = given.get("message") if isinstance(given, dict) else None
-        words = f"{status}: {_short(said or given or error.message)}"
+        status = error.status_code
+        words = f"{status}: {_words_of(error.body or error.message)}"
         if status in (401, 403):
             return f"{self._url}: {words}; set $OPENAI_API_KEY to a key that it takes"
         if status == 404:
@@ -142,24 +142,64 @@ class Server:
             return f"{self._url}: {words}; give fewer --sampling.at-once, or wait"
         if status >= 500:
             return f"{self._url}: {words}; what the server itself prints may say more"
-        return f"{self._url}: {words}; asked for {where or 'its models'}"
+        return f"{self._url}: {words}; asked for {where}"
 
-    def _foreign(self) -> UserError:
-        return UserError(f"{self._url}: answers, but not as OpenAI's API; does the URL end in /v1?")
+    def _foreign(self, response: httpx2.Response, where: str) -> UserError:
+        """An answer of status 200 without what was asked for, which may yet tell of an error."""
+        try:
+            error = response.json()["error"]
+        except (KeyError, TypeError, ValueError):
+            error = None
+        if error:
+            return UserError(f"{self._url}: {_words_of(error)}; asked for {where}")
+        return UserError(
+            f"{self._url}: answers, but not as OpenAI's API: {_short(response.text) or 'nothing'}; "
+            f"asked for {where}; does the URL end in /v1?"
+        )
+
+
+def _text_of(content: Any) -> str:
+    """From a string, a list of {"type": "text", "text": str}, or None.
+
+    A refusal or a call of a tool has None: an answer that says nothing. A character that the
+    last token has cut may come as half of a pair, which no file holds: U+FFFD takes its place.
+
+    Raises:
+      AttributeError, KeyError, TypeError, ValueError: it is none of these.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        if any(part["type"] != "text" for part in content):
+            raise ValueError("a part that is no text")
+        content = "".join(part["text"] for part in content)
+    whole: str = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole
 
 
 def _mean_logprob(given: Any) -> float | None:
-    """From {"token_logprobs": [float]} or {"content": [{"logprob": float}]}, whichever is there."""
+    """From {"token_logprobs": [float]} or {"content": [{"logprob": float}]}, whichever is there.
+
+    None without tokens, or where one has no number, or none that `rbs bon` would take.
+    """
     given = given or {}
     tokens = given.get("token_logprobs")
     if tokens is None:
         tokens = [token["logprob"] for token in given.get("content") or ()]
-    if not tokens or None in tokens:
+    try:
+        logprobs = [number_of(token, "") for token in tokens]
+        return number_of(math.fsum(logprobs) / len(logprobs), "") if logprobs else None
+    except UserError:
         return None
-    mean = math.fsum(tokens) / len(tokens)
-    return mean if math.isfinite(mean) else None
+
+
+def _words_of(error: object) -> str:
+    """What the API's {"message": str}, or another thing in its place, says."""
+    return _short((error.get("message") if isinstance(error, dict) else None) or error)
 
 
 def _short(said: object) -> str:
+    """On one line that a terminal can show."""
     words = " ".join(str(said).split())
+    words = "".join(sign if sign.isprintable() else "\ufffd" for sign in words)
     return words if len(words) <= WORDS else f"{words[:WORDS]}..."

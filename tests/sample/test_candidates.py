@@ -15,9 +15,11 @@ from rbs_jax.hosts import together
 from rbs_jax.sample import candidates
 from rbs_jax.sample.candidates import sample, seed_of
 from rbs_jax.sample.config import SampleConfig
+from rbs_jax.score.parts import Parts
+from rbs_jax.storage import read_text
 from tests.sample.server import answer_to
 
-FEW = SampleConfig(n=3, at_once=4, timeout=20.0)
+FEW = SampleConfig(n=3, at_once=4, timeout=60.0)
 TALK = [{"role": "system", "content": "Be odd."}, {"role": "user", "content": "two 🐑"}]
 LINES = [
     {"prompt": "one", "id": "a", "odd": float("nan")},
@@ -110,13 +112,22 @@ def test_an_id_keeps_a_prompt_apart_from_its_place(server, out, tmp_path):
     assert read(out) == read(tmp_path / "turned.jsonl")[::-1]
 
 
-def test_no_more_requests_at_once_than_asked_for(server, out):
+def test_as_many_requests_at_once_as_asked_for(server, out, monkeypatch):
+    """None is answered before three are there."""
+    answer, three = server.answer, threading.Barrier(3)
+
+    def together(path, body):
+        if body is not None:
+            three.wait(60)
+        return answer(path, body)
+
+    monkeypatch.setattr(server, "answer", together)
     server.delay = 0.01
-    lines = [{"prompt": f"prompt {at}"} for at in range(20)]
+    lines = [{"prompt": f"prompt {at}"} for at in range(15)]
     config = dataclasses.replace(FEW, n=4, at_once=3)
     sample(records(lines), server.url, str(out), config)
-    assert server.most == 3
-    assert len(server.draws) == 80
+    assert server.most <= 3
+    assert len(server.draws) == 60
     assert [line["prompt"] for line in read(out)] == [line["prompt"] for line in lines]
 
 
@@ -127,7 +138,7 @@ def test_a_slow_candidate_holds_up_no_other_prompt(server, out, monkeypatch):
     def slow(path, body):
         if body is not None and not first:
             first.append(body)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 60
             while len(server.draws) < 20 and not late:
                 time.sleep(0.01)
                 late.extend([None] * (time.monotonic() > deadline))
@@ -208,8 +219,9 @@ def test_what_was_drawn_in_another_way_is_never_overwritten(server, out, change,
     ("lines", "said"),
     [
         (LINES[:3], "{out}: has 4 prompts, not 3; "),
-        ([*LINES[:3], {"prompt": "five"}], "{out}:4: is not what in.jsonl:4 is now; "),
-        ([*LINES[:3], {"prompt": "four", "id": 4}], "{out}:4: is not what in.jsonl:4 is now; "),
+        ([*LINES[:3], {"prompt": "five"}], "{out}:4: its prompt or id is not what in.jsonl:4 has "),
+        ([*LINES[:3], {"prompt": "four", "id": 4}], "{out}:4: its prompt or id is not what in."),
+        ([{"prompt": "one"}, *LINES[1:]], "{out}:1: its prompt or id is not what in.jsonl:1 has "),
     ],
 )
 def test_what_was_drawn_for_other_prompts_is_never_overwritten(server, out, lines, said):
@@ -234,6 +246,62 @@ def test_more_candidates_go_on_from_those_that_are_there(server, out, tmp_path):
     assert [line["responses"][:3] for line in read(out)] == [line["responses"] for line in few]
     sample(records(), server.url, str(tmp_path / "fresh.jsonl"), more)
     assert out.read_bytes() == (tmp_path / "fresh.jsonl").read_bytes()
+
+
+EDITED = [
+    {"prompt": "one", "new": ["\ud83d"], "id": "a"},
+    {"prompt": TALK, "id": None, "answer": 2},
+    {"prompt": "three", "answer": "4"},
+    {"prompt": "four", "id": None},
+]
+"""LINES with other fields, in another order, of the same prompts and ids."""
+
+
+def test_other_fields_take_their_places_without_a_request(server, out, tmp_path):
+    sample(records(), server.url, str(out), FEW)
+    sample(records(EDITED), "http://127.0.0.1:9/v1", str(out), FEW)
+    sample(records(EDITED), server.url, str(tmp_path / "fresh.jsonl"), FEW)
+    assert out.read_bytes() == (tmp_path / "fresh.jsonl").read_bytes()
+    assert [path.name for path in out.parent.iterdir()] == ["candidates.jsonl"]
+    made = out.stat()
+    sample(records(EDITED), "http://127.0.0.1:9/v1", str(out), FEW)
+    assert out.stat() == made
+
+
+def test_other_fields_come_with_more_candidates(server, out, tmp_path):
+    sample(records(), server.url, str(out), FEW)
+    asked, more = len(server.draws), dataclasses.replace(FEW, n=5)
+    sample(records(EDITED), server.url, str(out), more)
+    assert len(server.draws) == asked + 4 * 2
+    sample(records(EDITED), server.url, str(tmp_path / "fresh.jsonl"), more)
+    assert out.read_bytes() == (tmp_path / "fresh.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"finish": ...}, "'finish' is no list of what --sample writes; mend the line, or give an"),
+        ({"finish": 3}, "'finish' is no list of what --sample writes; "),
+        ({"finish": ["stop"] * 2}, "'finish' has 2 values, not 3 as 'responses'; "),
+        ({"responses": None}, "'responses' is no list of what --sample writes; "),
+        ({"responses": ["yes", None, "no"]}, "'responses' is no list of what --sample writes; "),
+        ({"responses": ["yes"]}, "'logprob' has 3 values, not 1 as 'responses'; "),
+        ({"logprob": ...}, "'logprob' is no list of what --sample writes; "),
+        ({"logprob": ["-1", "-2", "-3"]}, "'logprob' is no list of what --sample writes; "),
+        ({"sampled": None}, "was not drawn with --sample; "),
+        ({"correct": [1, 0, 1]}, "has 'correct', which --sample has not written and would lose; "),
+    ],
+)
+@pytest.mark.parametrize("n", [3, 5])
+def test_a_file_that_somebody_changed_is_not_written_over(server, out, change, said, n):
+    sample(records(), server.url, str(out), FEW)
+    lines = read(out)
+    lines[1] = {name: v for name, v in (lines[1] | change).items() if v is not ...}
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    changed, asked = out.read_bytes(), len(server.draws)
+    with pytest.raises(UserError, match=f"^{out}:2: {said}"):
+        sample(records(), server.url, str(out), dataclasses.replace(FEW, n=n))
+    assert (out.read_bytes(), len(server.draws)) == (changed, asked)
 
 
 def stopped(server, out, monkeypatch, config=FEW):
@@ -263,29 +331,50 @@ def asked_for(server):
 
 def test_a_stopped_command_draws_no_line_again(server, out, tmp_path, monkeypatch):
     assert len(stopped(server, out, monkeypatch)) == 2
-    sample(records(), server.url, str(out), FEW)
+    with monkeypatch.context() as patch:
+        write, written = Parts.write, []
+
+        def noted(parts, digest, text):
+            written.append(json.loads(text)["prompt"])
+            write(parts, digest, text)
+
+        patch.setattr(Parts, "write", noted)
+        sample(records(), server.url, str(out), FEW)
+    assert written == ["three", "four"]
     assert sorted(asked_for(server)) == ["four"] * 3 + ["three"] * 3
     sample(records(), server.url, str(tmp_path / "fresh.jsonl"), FEW)
     assert out.read_bytes() == (tmp_path / "fresh.jsonl").read_bytes()
     assert not out.with_name(out.name + ".partial").exists()
 
 
-@pytest.mark.parametrize("change", ["an edit", "a seed", "a cut", "fewer", "more", "another model"])
+CHANGES = ["an edit", "a prompt", "an id", "a seed", "a cut", "a line", "fewer", "more", "a model"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_only_what_is_not_the_same_is_drawn_again(server, out, tmp_path, monkeypatch, change):
-    first, _ = stopped(server, out, monkeypatch)
+    first, second = stopped(server, out, monkeypatch)
     lines, config, again = list(LINES), FEW, ["four"] * 3 + ["three"] * 3
     if change == "an edit":
-        lines[0] = lines[0] | {"odd": 1}
+        lines = EDITED
+    elif change == "a prompt":
+        lines[0] = lines[0] | {"prompt": "five"}
+        again += ["five"] * 3
+    elif change == "an id":
+        lines[0] = lines[0] | {"id": "b"}
         again += ["one"] * 3
     elif change == "a seed":
         config = dataclasses.replace(FEW, seed=3)
         again += ["one"] * 3 + [TALK[-1]["content"]] * 3
-    elif change == "another model":
+    elif change == "a model":
         server.models = ["other"]
         again += ["one"] * 3 + [TALK[-1]["content"]] * 3
     elif change == "a cut":
         first.write_text(first.read_text()[:-9])
         again += ["one"] * 3
+    elif change == "a line":
+        first.write_text('{"responses": null}\n')
+        second.write_text("[]\n")
+        again += ["one"] * 3 + [TALK[-1]["content"]] * 3
     elif change == "fewer":
         config, again = dataclasses.replace(FEW, n=2), ["four"] * 2 + ["three"] * 2
     else:
@@ -304,9 +393,11 @@ def test_a_bucket_holds_candidates_too(server, bucket, monkeypatch, tmp_path):
     asked = len(server.asked)
     sample(records(), server.url, out, FEW)
     assert len(server.asked) == asked
-    assert candidates.drawn_before(out, records(), {}) == candidates.drawn_before(
-        str(tmp_path / "local.jsonl"), records(), {}
-    )
+    assert read_text(out) == (tmp_path / "local.jsonl").read_text()
+    sample(records(EDITED), server.url, out, FEW)
+    sample(records(EDITED), server.url, str(tmp_path / "local.jsonl"), FEW)
+    assert len(server.asked) == asked
+    assert read_text(out) == (tmp_path / "local.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
@@ -314,8 +405,12 @@ def test_a_bucket_holds_candidates_too(server, bucket, monkeypatch, tmp_path):
     [
         ({"prompt": 3}, {}, "in.jsonl:5: field 'prompt' is int, not a string"),
         ({"prompt": TALK}, {"endpoint": "completions"}, "in.jsonl:5: the prompt is a list of mess"),
-        ({"prompt": "a", "responses": ["b"]}, {}, "in.jsonl:5: has 'responses' already; leave --s"),
-        ({"prompt": "a", "logprob": None}, {}, "in.jsonl:5: has 'logprob' already; "),
+        ({"prompt": "a", "responses": ["b"]}, {}, "in.jsonl:5: has 'responses' already, a field "),
+        ({"prompt": "a", "logprob": None}, {}, "in.jsonl:5: has 'logprob' already, "),
+        ({"prompt": "a", "correct": [1, 0, 1]}, {}, "in.jsonl:5: has 'correct' already, "),
+        ({"prompt": "a", "gold": [0.1, 2, 3]}, {}, "in.jsonl:5: has 'gold' already, a field of "),
+        ({"prompt": "a", "answers": ["b"] * 3}, {}, "in.jsonl:5: has 'answers' already, "),
+        ({"prompt": "a", "source": "gsm8k"}, {}, "in.jsonl:5: has 'source' already, "),
     ],
 )
 def test_a_line_that_cannot_be_asked_is_named_before_any_request(server, out, line, config, said):
@@ -339,6 +434,9 @@ def test_several_processes_take_what_is_whole_and_draw_nothing(server, out, monk
     sample(records(), server.url, str(out), FEW)
     many()
     sample(records(), "http://127.0.0.1:9/v1", str(out), FEW)
+    sample(records(EDITED), "http://127.0.0.1:9/v1", str(out), FEW)
+    assert [line["prompt"] for line in read(out)] == [line["prompt"] for line in EDITED]
+    assert read(out)[1]["answer"] == 2
 
 
 @pytest.mark.parametrize(

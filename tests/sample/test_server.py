@@ -2,17 +2,20 @@
 
 import builtins
 import dataclasses
+import json
 import socket
 
 import pytest
 
+from rbs_jax.bon.candidates import candidates_of
+from rbs_jax.data.sources import read_jsonl
 from rbs_jax.errors import UserError
-from rbs_jax.sample.candidates import sample
+from rbs_jax.sample.candidates import sample, seed_of
 from rbs_jax.sample.config import SampleConfig
 from rbs_jax.sample.server import RETRIES, _mean_logprob
 from tests.sample.test_candidates import read, records
 
-FEW = SampleConfig(n=2, at_once=2, timeout=5.0)
+FEW = SampleConfig(n=2, at_once=2, timeout=60.0)
 NAMED = dataclasses.replace(FEW, actor="actor")
 
 
@@ -110,11 +113,110 @@ def test_no_answer_in_time(server, refused):
 
 
 @pytest.mark.parametrize("config", [FEW, NAMED], ids=["models", "candidates"])
-@pytest.mark.parametrize("raw", [b"<html>hello", b"[]", b"null", b'{"choices": []}', b'"text"'])
-def test_another_kind_of_server(server, refused, config, raw):
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"<html>\n  hello", "<html> hello"),
+        (b"[]", "[]"),
+        (b"null", "null"),
+        (b'{"choices": []}', '{"choices": []}'),
+        (b'"text"', '"text"'),
+        (b'{"error": null}', '{"error": null}'),
+        (b'data: {"choices": 3}\n\ndata: [DONE]\n\n', 'data: {"choices": 3} data: [DONE]'),
+        (b"\xff\x1b[2J", "\ufffd\ufffd[2J"),
+        (b"x" * 400, "x" * 300 + "..."),
+        (b"", "nothing"),
+    ],
+)
+def test_another_kind_of_server(server, refused, config, raw, shown):
     server.raw = raw
-    said = f"{server.url}: answers, but not as OpenAI's API; does the URL end in /v1?"
-    assert refused(config) == said
+    asked = "its models" if config is FEW else "in.jsonl:1"
+    assert refused(config) == (
+        f"{server.url}: answers, but not as OpenAI's API: {shown}; asked for {asked}; "
+        "does the URL end in /v1?"
+    )
+
+
+@pytest.mark.parametrize("config", [FEW, NAMED], ids=["models", "candidates"])
+@pytest.mark.parametrize(
+    "error", [{"message": "overloaded,\nbuy credits"}, "overloaded, buy credits"]
+)
+def test_an_error_in_a_good_status_is_told_as_one(server, refused, config, error):
+    server.raw = json.dumps({"error": error}).encode()
+    asked = "its models" if config is FEW else "in.jsonl:1"
+    assert refused(config) == f"{server.url}: overloaded, buy credits; asked for {asked}"
+
+
+def altered(server, seed, change):
+    """One answer is not as the others are."""
+    answer = server.answer
+
+    def odd(path, body):
+        status, said = answer(path, body)
+        if body is not None and body["seed"] == seed:
+            change(said["choices"][0])
+        return status, said
+
+    server.answer = odd
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("half \ud83d", "half \ufffd"),
+        ("\ude00 of \ud83d\ude00", "\ufffd of 😀"),
+        ([], ""),
+        ([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}], "one two"),
+        ([{"type": "text", "text": "\ud83d"}, {"type": "text", "text": "\ude00"}], "😀"),
+    ],
+)
+def test_texts_that_can_be_read_are(server, tmp_path, content, text):
+    seed = seed_of(0, 2, "three", 1)
+    altered(server, seed, lambda choice: choice["message"].update(content=content))
+    out = tmp_path / "out.jsonl"
+    sample(records(), server.url, str(out), NAMED)
+    assert read(out)[2]["responses"][1] == text
+    candidates_of(list(read_jsonl(out)))  # takes the file
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        3,
+        0,
+        False,
+        {"text": "a"},
+        ["a"],
+        [{"type": "text", "text": None}],
+        [{"type": "text"}],
+        [{"type": "thinking", "text": "a"}],
+    ],
+)
+def test_texts_that_cannot_be_read_name_their_line(server, refused, content):
+    seed = seed_of(0, 2, "three", 1)
+    altered(server, seed, lambda choice: choice["message"].update(content=content))
+    said = refused()
+    assert said.startswith(f"{server.url}: answers, but not as OpenAI's API: {{")
+    assert "; asked for in.jsonl:3; " in said
+
+
+def test_a_word_of_why_it_ended_is_a_word(server, refused):
+    altered(server, seed_of(0, 2, "three", 1), lambda choice: choice.update(finish_reason=3))
+    assert "; asked for in.jsonl:3; " in refused()
+
+
+@pytest.mark.parametrize("logprob", [-1e300, -1e308, float("nan"), -(10**400), "-1", True])
+def test_a_logprob_that_cannot_be_one_is_none(server, tmp_path, logprob):
+    def change(choice):
+        choice["logprobs"]["content"] = [{"logprob": logprob}] * 3
+
+    altered(server, seed_of(0, 2, "three", 1), change)
+    out = tmp_path / "out.jsonl"
+    sample(records(), server.url, str(out), NAMED)
+    lines = read(out)
+    assert lines[2]["logprob"] is None
+    assert all(len(line["logprob"]) == 2 for line in (*lines[:2], lines[3]))
+    candidates_of(list(read_jsonl(out)))  # takes the file
 
 
 def test_nothing_is_lost_by_a_failure(server, tmp_path):
@@ -168,6 +270,8 @@ def test_a_missing_package_is_named(refused, monkeypatch):
         ({"content": None}, None),
         ({"token_logprobs": [None, -1.0]}, None),
         ({"token_logprobs": [float("-inf"), -1.0]}, None),
+        ({"token_logprobs": [float("-inf"), float("inf")]}, None),
+        ({"token_logprobs": [-1e30, -1]}, -5e29),
         (None, None),
     ],
 )
