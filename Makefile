@@ -8,7 +8,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.m
 .PHONY: quickstart test test-all benchmarks mutation clean
 
 quickstart: $(VENV)/.installed
-	$(VENV)/bin/rbs quickstart
+	$(VENV)/bin/rbs quickstart $(QUICKSTART)
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -20,9 +20,9 @@ test: $(VENV)/.installed-dev
 # without them.
 test-all: test
 	$(MAKE) $(VENV)/.installed-torch
-	$(VENV)/bin/pytest -m torch
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m torch
 	$(MAKE) $(VENV)/.installed-tpu
-	PYTHONPATH=$(CURDIR)/$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -m tpu
+	PYTHONPATH=$(CURDIR)/$(VENV)/tpu JAX_PLATFORMS=cpu $(VENV)/bin/pytest -n 2 -m tpu
 
 # Speed beside the alternatives, in one run each; more than an hour on 2 CPU cores that do nothing else.
 benchmarks: $(VENV)/.installed-benchmarks

@@ -39,9 +39,9 @@ def plain(q, k, v, prefix, lengths, segments, window=None):
     return attention._plain(q, k, v, prefix, lengths, window, segments, None)
 
 
-def agrees_in_bfloat16(kernel, window, prefix):
+def agrees_in_bfloat16(kernel, window, prefix, **fewer):
     """Values and gradients to 0.5% of plain code's in float32; its own are to 0.3%."""
-    sizes = {"T": 96, "C": 160, "S": 4, "H": 64, "Q": 4}
+    sizes = {"T": 96, "C": 160, "S": 4, "H": 64, "Q": 4, **fewer}
     *arrays, dy = (jnp.array(x, jnp.bfloat16) for x in drawn("float32", **sizes))
     lengths = jnp.array([[0, 1, 77, 160], [160, 0, 128, 3]])
     arrays = arrays[: 5 if prefix else 3]
