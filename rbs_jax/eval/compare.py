@@ -20,19 +20,9 @@ OF_A_BENCHMARK = (
 )
 """What the page reads of a result."""
 OF_PICKING = (
-    *(
-        "model",
-        "file",
-        "candidates",
-        "labels",
-        "checker",
-        "responses",
-        "unscored",
-        "language_model",
-        "n",
-    ),
-    *("prompts", "prompts_in_all", "mixed", "kl_upper_bound", "map", "overoptimisation", "oracle"),
-    *("random", "logp", "majority", "weighted_majority", "controls"),
+    *("model", "file", "candidates", "labels", "checker", "responses", "unscored"),
+    *("language_model", "n", "prompts", "prompts_in_all", "mixed", "kl_upper_bound", "map"),
+    *("overoptimisation", "oracle", "random", "logp", "majority", "weighted_majority", "controls"),
     *("above_random", "above_random_ci95", "above_random_p", "rm_ci95", "inside_controls"),
 )
 WRITERS = "rbs eval, rbs bon, rbs combine, rbs train"

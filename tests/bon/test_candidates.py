@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rbs_jax.bon.candidates import candidates_of, pools_of, refuse_partly_known
+from rbs_jax.bon.candidates import candidates_of, labels_of, pools_of, refuse_partly_known
 from rbs_jax.data.sources import Record
 from rbs_jax.errors import UserError
 from tests.bon.made import pool
@@ -30,6 +30,12 @@ def test_all_that_a_line_knows_is_read():
     assert known.logprob.tolist() == [-0.5, -1, -2]
     assert known.source == ["x", "y", "x"]
     assert known.weight == 1
+
+
+@pytest.mark.parametrize("change", [{"correct": [0, 0, 1]}, {"answers": None}, {"gold": [1, 2, 3]}])
+def test_labels_are_the_same_where_all_is_known_alike(change):
+    (_, one), (_, again), (_, other) = read(), read(id="another"), read(**change)
+    assert labels_of(one) == labels_of(again) != labels_of(other)
 
 
 def test_what_is_absent_or_null_is_not_known():
