@@ -9,7 +9,7 @@ import rbs_jax
 
 ROOT = Path(rbs_jax.__file__).parent
 FLOORS = [
-    {"errors", "shapes", "statistics"},
+    {"digest", "errors", "shapes", "statistics"},
     {"files", "remote", "storage", "config_file"},
     {"sharding", "chips", "hosts"},
     {"data", "model", "objective", "optim"},

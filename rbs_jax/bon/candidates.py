@@ -1,6 +1,5 @@
 """Lines of prompts with their candidates, and what a line says of them beside their texts."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from rbs_jax.data.answers import prompt_of, responses_of
 from rbs_jax.data.sources import Record, checked_text
+from rbs_jax.digest import digest_of
 from rbs_jax.errors import UserError
 from rbs_jax.suites.items import Item, id_of, unit_of
 
@@ -171,11 +171,6 @@ class Pool(NamedTuple):
                 known.weight,
             ),
         )
-
-
-def digest_of(text: str) -> str:
-    """16 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def pools_of(

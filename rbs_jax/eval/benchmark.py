@@ -1,6 +1,5 @@
 """`rbs eval MODEL SUITE`: a model on a benchmark, every figure beside its controls."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rbs_jax.data.template import Form
+from rbs_jax.digest import digest_of
 from rbs_jax.errors import UserError
 from rbs_jax.eval.analysis import analysis
 from rbs_jax.eval.results import refuse_other_result, refuse_unwritable_folder, write_result
@@ -100,7 +100,7 @@ def read_items(suite: str, data: str) -> list[Item]:
 def digest(items: Sequence[Item]) -> str:
     """What two results share that are of the same items, wherever those were read from."""
     told = [item._replace(id="") for item in items]  # which may be where the row stands
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return digest_of(json.dumps(told))
 
 
 def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dict[str, Any]]:
@@ -109,7 +109,7 @@ def lines(items: Sequence[Item], scores: Scores, judged: Judged) -> Iterator[dic
         yield {
             "id": item.id,
             "subset": item.subset,
-            "prompt": hashlib.sha256(unit_of(item.prompt).encode()).hexdigest()[:16],
+            "prompt": digest_of(unit_of(item.prompt)),
             "right": item.right,
             "value": None if np.isnan(value) else float(value),
             "scores": [None if np.isnan(score) else float(score) for score in own],

@@ -7,7 +7,6 @@ A file is there whole or not at all, so the same command goes on where it was st
 one with the same items and model asks nothing again. Process 0 alone reads and writes them.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rbs_jax.data.template import Prompt
+from rbs_jax.digest import digest_of
 from rbs_jax.files import taken_back, writing
 from rbs_jax.hosts.together import first_says, is_first
 from rbs_jax.score.progress import Progress
@@ -52,7 +52,7 @@ def in_portions(items: Sequence[Item], what: str, ask: Ask, kept: Kept) -> list[
     ):
         for portion in _portions(items):
             texts = [[item.prompt, item.responses] for item in portion]
-            digest = hashlib.sha256(json.dumps([kept.decides, texts]).encode()).hexdigest()[:16]
+            digest = digest_of(json.dumps([kept.decides, texts]))
             file = f"{folder}/{what.replace(' ', '_')}-{digest}.jsonl"
             found = first_says(partial(_read, file, len(portion)))
             before = found is not None

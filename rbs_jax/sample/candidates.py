@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rbs_jax.data.answers import prompt_of
 from rbs_jax.data.sources import Record
 from rbs_jax.data.template import Prompt
+from rbs_jax.digest import digest_of
 from rbs_jax.errors import UserError
 from rbs_jax.hosts.together import first_says, number
 from rbs_jax.sample.config import SampleConfig
@@ -148,7 +149,7 @@ def seed_of(seed: int, name: object, prompt: object, k: int) -> int:
 
 
 def _digest(what: object) -> str:
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    return digest_of(json.dumps(what))
 
 
 class _Line(NamedTuple):

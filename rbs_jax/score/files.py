@@ -1,7 +1,6 @@
 """`rbs score`: a file of prompts and responses in, the same lines with scores out."""
 
 import dataclasses
-import hashlib
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ import jax
 from rbs_jax.data.answers import prompt_of, responses_of
 from rbs_jax.data.sources import Record, in_batches, read_jsonl
 from rbs_jax.data.template import Form, TemplateConfig
+from rbs_jax.digest import digest_of
 from rbs_jax.errors import UserError
 from rbs_jax.hosts.together import first_says, is_first, refuse_unlike
 from rbs_jax.remote import is_remote
@@ -105,7 +105,7 @@ def _read_alike(file: str, said: str) -> Iterator[tuple[list[Record], str]]:
     """
     for records in chain(in_batches(read_jsonl(file), LINES), [[]]):
         lines = json.dumps([said, [record.fields for record in records]])
-        digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
+        digest = digest_of(lines)
         upto = f"up to line {records[-1].where.rpartition(':')[2]}" if records else "where it ends"
         refuse_unlike(digest, f"{file}: {upto}")
         if records:
