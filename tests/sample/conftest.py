@@ -17,3 +17,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(openai._base_client, "MAX_RETRY_DELAY", 0.0)
     for name in ("OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "new" / "candidates.jsonl"

@@ -13,7 +13,7 @@ from rbs_jax.errors import UserError
 from rbs_jax.sample.candidates import sample, seed_of
 from rbs_jax.sample.config import SampleConfig
 from rbs_jax.sample.server import RETRIES, _mean_logprob
-from tests.sample.test_candidates import read, records
+from tests.sample.prompts import read, records
 
 FEW = SampleConfig(n=2, at_once=2, timeout=60.0)
 NAMED = dataclasses.replace(FEW, actor="actor")
